@@ -1,0 +1,206 @@
+"""params.yaml as frozen models, one a stage; each knob's meaning stands beside it.
+
+    >>> Params.load().train.rank
+    16
+"""
+
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline import paths
+from pipeline.errors import ParamsError
+from pipeline.records import is_task_name
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+ReleaseId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Base(Section):
+    model: str = Field(min_length=1)  # GGUF package name, Hugging Face id, or local folder
+    revision: str | None = None  # full commit hash where model is a Hugging Face id
+
+
+class Compute(Section):
+    device: str = "cpu"  # a torch device
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of the frozen base
+    threads: Positive = 2  # torch's intra-op threads; another number gives other last bits
+
+
+class Source(Section):
+    match: str  # pattern on the file's path below the inbox
+    fields: dict[str, str] = {}  # record field: name in the file
+    defaults: dict[str, str] = {}  # record field: value where the file has none
+
+
+class Ingest(Section):
+    include: tuple[str, ...] = Field(min_length=1)  # patterns on file names; others are ignored
+    sources: tuple[Source, ...] = ()
+    max_records_per_task: Positive | None = None  # per task and split, whole groups by hash
+
+
+class Validate(Section):
+    baseline: ReleaseId | None = None  # release whose data profile drift is measured against
+    tasks: tuple[str, ...] | None = None  # known tasks; null: any
+    max_input_characters: Positive = 100_000
+    max_target_characters: Positive = 20_000
+
+
+class Deidentify(Section):
+    dates: Literal["shift", "year"] = "shift"  # only `year` follows Safe Harbor's date rule
+    other_languages: Literal["refuse", "pass"] = "refuse"  # records that no detector covers
+    workers: Positive = 2  # processes
+    min_score: Share = 0.4  # detections below this confidence are dropped
+
+
+class Split(Section):
+    validation: Share = 0.1  # of groups whose owner named no split
+    test: Share = 0.2
+    near_duplicate: Share = 0.8  # Jaccard similarity of word shingles from which records are held out
+
+    @model_validator(mode="after")
+    def _leaves_training_data(self) -> "Split":
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test must be below 1")
+        return self
+
+
+class Resample(Section):
+    records: Positive = 600  # draws in all, the training budget
+    alpha: Share = 0.3  # task share ~ size^alpha: 1 is proportional, 0 uniform
+    max_epochs: PositiveFloat = 6.0  # no task is repeated more often than this
+    canaries: Annotated[int, Field(ge=0)] = 0  # random strings, half of them inserted
+    seed: int = 17
+
+
+class Train(Section):
+    method: Literal["moelora", "lora"] = "moelora"
+    rank: Positive = 16  # total over experts
+    experts: Positive = 8
+    alpha: PositiveFloat = 32.0  # scaling is alpha / rank
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05  # on the adapter's input
+    targets: str | tuple[str, ...] = "all-linear"  # or names of linear layers
+    learning_rate: PositiveFloat = 2e-3  # peak; the paper's 2e-4 belongs to 8,000 steps
+    warmup: Share = 0.1  # share of steps, then cosine to zero
+    clip: PositiveFloat = 1.0  # gradient norm
+    batch_records: Positive = 12  # records an optimiser step
+    micro_batch_tokens: Positive = 1500  # tokens computed at once
+    max_tokens: Positive = 512  # a longer prompt loses its middle
+    validation_records: Positive = 64  # at most, spread over tasks
+    validate_every: Positive = 25  # steps
+    checkpoint_every: Positive = 10  # steps
+    seed: int = 17
+
+    @model_validator(mode="after")
+    def _experts_share_the_rank(self) -> "Train":
+        if self.rank % self.experts:
+            raise ValueError(f"rank {self.rank} is not divisible by experts {self.experts}")
+        return self
+
+
+class Export(Section):
+    tolerance: PositiveFloat = 1e-4  # largest difference of logits, native against PEFT
+
+
+class TaskEvaluation(Section):
+    metric: str  # a name of pipeline.metrics.METRICS
+
+
+class Evaluate(Section):
+    champion: ReleaseId | None = None  # set by the flow when a run starts
+    reference: ReleaseId | None = None  # fixed release that small losses are summed against
+    batch_tokens: Positive = 3000  # tokens computed at once
+    max_new_tokens: Positive = 64
+    resamples: Positive = 9999  # of the bootstrap and the randomisation test
+    seed: int = 17
+    tasks: dict[str, TaskEvaluation] = {}
+
+    @field_validator("tasks")
+    @classmethod
+    def _task_names(cls, tasks: dict[str, TaskEvaluation]) -> dict[str, TaskEvaluation]:
+        for name in tasks:
+            if not is_task_name(name):
+                raise ValueError(f"{name!r} is no task name")
+        return tasks
+
+
+class Override(Section):
+    release_digest: str  # digest of models/release that is let through
+    by: str
+    reason: str
+
+
+class Gate(Section):
+    floors: dict[str, Share] = {}  # lowest score by task; `default` for the others
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    margin: Share = 0.05  # loss that must be excluded before a task counts as decided
+    undecided: Literal["allow", "approve", "block"] = "approve"
+    min_phi_recall: Share = 0.9
+    max_residual_rate: Share = 0.01  # records with residual findings / records
+    max_effective_epochs: PositiveFloat = 10.0
+    override: Override | None = None
+
+
+class Publish(Section):
+    registry: str | None = None  # s3://BUCKET/PREFIX; null: publish nowhere
+
+    @field_validator("registry")
+    @classmethod
+    def _is_s3(cls, value: str | None) -> str | None:
+        if value is not None:
+            bucket, _, prefix = value.removeprefix("s3://").partition("/")
+            safe = not {"..", ""} & set(PurePosixPath(prefix).parts)
+            if not (value.startswith("s3://") and bucket and prefix and safe):
+                raise ValueError("must look like s3://BUCKET/PREFIX")
+        return value
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    base: Base
+    compute: Compute
+    ingest: Ingest
+    validate_: Validate = Field(alias="validate")
+    deidentify: Deidentify
+    split: Split
+    resample: Resample
+    train: Train
+    export: Export
+    evaluate: Evaluate
+    gate: Gate
+    publish: Publish
+
+    @classmethod
+    def load(cls, path: Path = paths.PARAMS) -> "Params":
+        """Read and check ``params.yaml``.
+
+        Raises ParamsError that names each key at fault and what is wrong with it.
+        """
+        try:
+            values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ParamsError(f"{path} is missing: run this in the root of a checkout") from None
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f" at line {mark.line + 1}" if mark else ""
+            raise ParamsError(f"{path} is no YAML{where}: correct it there") from None
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}"
+                for fault in error.errors(include_url=False, include_input=False)
+            )
+            raise ParamsError(f"{path}: {faults}") from None
+
