@@ -1,7 +1,7 @@
 """params.yaml as frozen models, one a stage; each knob's meaning stands beside it.
 
-    >>> Params.load().train.rank
-    16
+>>> Params.load().train.rank
+16
 """
 
 from pathlib import Path, PurePosixPath
@@ -203,4 +203,3 @@ class Params(Section):
                 for fault in error.errors(include_url=False, include_input=False)
             )
             raise ParamsError(f"{path}: {faults}") from None
-

@@ -48,9 +48,7 @@ RECORD_SCHEMA = pl.Schema(
 """Columns of a record in every stage; ``answer_choices``, ``group_id``, ``split`` may be null
 before ``deidentify``, and ``group_id`` no longer after it."""
 
-INGESTED_SCHEMA = pl.Schema(
-    RECORD_SCHEMA | {"task_label": pl.String, "shard": pl.String, "line": pl.Int64}
-)
+INGESTED_SCHEMA = pl.Schema(dict(RECORD_SCHEMA) | {"task_label": pl.String, "shard": pl.String, "line": pl.Int64})
 """``task_label``: the task as its owner wrote it. ``shard``: first 16 hex digits of the source
 file's SHA-256. ``line``: 1-based position of the row in it."""
 

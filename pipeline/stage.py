@@ -153,6 +153,4 @@ def _silence_libraries() -> None:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     # A frame's values must not reach the terminal by an uncaught exception either.
-    sys.excepthook = lambda kind, error, _trace: print(
-        f"{kind.__name__}{_place(error)}", file=sys.stderr
-    )
+    sys.excepthook = lambda kind, error, _trace: print(f"{kind.__name__}{_place(error)}", file=sys.stderr)
