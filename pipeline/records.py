@@ -31,24 +31,26 @@ SPLITS = ("train", "validation", "test")
 TASK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
-RECORD_SCHEMA = pl.Schema(
-    {
-        "sample_id": pl.String,
-        "task": pl.String,
-        "task_type": pl.String,
-        "input": pl.String,
-        "target": pl.String,
-        "answer_choices": pl.List(pl.String),
-        "group_id": pl.String,
-        "language": pl.String,
-        "source": pl.String,
-        "split": pl.String,
-    }
-)
+_RECORD: dict[str, pl.DataType | type[pl.DataType]] = {
+    "sample_id": pl.String,
+    "task": pl.String,
+    "task_type": pl.String,
+    "input": pl.String,
+    "target": pl.String,
+    "answer_choices": pl.List(pl.String),
+    "group_id": pl.String,
+    "language": pl.String,
+    "source": pl.String,
+    "split": pl.String,
+}
+
+RECORD_SCHEMA = pl.Schema(_RECORD)
 """Columns of a record in every stage; ``answer_choices``, ``group_id``, ``split`` may be null
 before ``deidentify``, and ``group_id`` no longer after it."""
 
-INGESTED_SCHEMA = pl.Schema(dict(RECORD_SCHEMA) | {"task_label": pl.String, "shard": pl.String, "line": pl.Int64})
+INGESTED_SCHEMA = pl.Schema(
+    dict(RECORD_SCHEMA) | {"task_label": pl.String, "shard": pl.String, "line": pl.Int64}
+)
 """``task_label``: the task as its owner wrote it. ``shard``: first 16 hex digits of the source
 file's SHA-256. ``line``: 1-based position of the row in it."""
 

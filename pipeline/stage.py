@@ -96,8 +96,12 @@ class Progress:
         write_atomically(paths.status(self.stage), canonical_json(self.state))
 
 
-def main(stage: str, run: Callable[[Params, Progress], Report]) -> NoReturn:
-    """Run a stage as a program and end the process with its exit code."""
+def main(stage: str, run: Callable[[Params, Progress], Report], saves_on_stop: bool = False) -> NoReturn:
+    """Run a stage as a program and end the process with its exit code.
+
+    SIGTERM and SIGINT end it at once with Stopped; a stage that ``saves_on_stop`` is only told,
+    by ``progress.check_stop()``, and ends where its state is safe.
+    """
     argparse.ArgumentParser(
         prog=f"python -m pipeline.{stage}",
         description=inspect.getdoc(inspect.getmodule(run)),
@@ -113,6 +117,8 @@ def main(stage: str, run: Callable[[Params, Progress], Report]) -> NoReturn:
 
     def request_stop(_signal: int, _frame: FrameType | None) -> None:
         progress.stop_requested = True
+        if not saves_on_stop:
+            progress.check_stop()
 
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)

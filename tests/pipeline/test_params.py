@@ -1,0 +1,41 @@
+import pytest
+
+from pipeline.errors import ParamsError
+from pipeline.params import Params
+from tests.conftest import Checkout
+
+
+def test_the_committed_file_is_valid(checkout: Checkout) -> None:
+    assert Params.load().train.rank % Params.load().train.experts == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("train__rnak", 8, "train.rnak"),
+        ("train__experts", 3, "not divisible"),
+        ("resample__alpha", 2, "resample.alpha"),
+        ("evaluate__champion", "latest", "evaluate.champion"),
+        ("evaluate__tasks", {"../x": {"metric": "accuracy"}}, "no task name"),
+        ("publish__registry", "s3://bucket/../x", "s3://BUCKET/PREFIX"),
+        ("split__test", 0.95, "below 1"),
+    ],
+)
+def test_a_bad_value_is_named(checkout: Checkout, name: str, value: object, said: str) -> None:
+    checkout.params(**{name: value})
+    with pytest.raises(ParamsError, match=said):
+        Params.load()
+
+
+def test_a_value_does_not_change(checkout: Checkout) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Params.load().train.rank = 1  # type: ignore[misc]
+
+
+def test_no_file_and_no_yaml_are_told(checkout: Checkout) -> None:
+    (checkout.root / "params.yaml").write_text("a: [")
+    with pytest.raises(ParamsError, match="no YAML at line 1"):
+        Params.load()
+    (checkout.root / "params.yaml").unlink()
+    with pytest.raises(ParamsError, match="root of a checkout"):
+        Params.load()

@@ -1,0 +1,139 @@
+"""The rules of the house: one name everywhere, and who may import and open what."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import STAGES, paths
+from tests.conftest import ROOT
+
+HEAVY = {"torch", "transformers", "peft", "datasets"}
+RAW_PATHS = {"INBOX", "INGESTED", "QUARANTINE"}
+RAW_ROOMS = {"ingest", "validate", "deidentify", "paths"}
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path, everywhere: bool = True) -> Iterator[str]:
+    """Dotted names that a file imports; ``everywhere`` includes imports inside functions."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(path: Path) -> str:
+    """Second part of a module's name: pipeline/train/loop.py is in the room `train`."""
+    return path.relative_to(ROOT).with_suffix("").parts[1]
+
+
+def roots(path: Path, everywhere: bool = True) -> set[str]:
+    return {name.split(".")[0] for name in imports(path, everywhere)}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_has_one_name_everywhere(stage: str) -> None:
+    dvc = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    definition = dvc["stages"][stage]
+    assert definition["cmd"] == f"python -m pipeline.{stage}"
+    assert stage in params
+    assert stage in definition["params"]
+    assert any(str(paths.report(stage)) in (m if isinstance(m, str) else [*m]) for m in definition["metrics"])
+    module = ROOT / "pipeline" / stage
+    assert module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()
+    assert any((ROOT / "tests/pipeline").rglob(f"test_{stage}*.py"))
+
+
+def test_dvc_runs_the_stages_in_order() -> None:
+    assert tuple(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]) == STAGES
+
+
+def test_every_code_dependency_of_a_stage_exists() -> None:
+    for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():
+        for path in stage["deps"]:
+            if path.startswith("pipeline/"):
+                assert (ROOT / path).exists(), path
+
+
+def test_a_stage_depends_on_the_modules_it_imports() -> None:
+    """A change of code that decides a stage's bytes must make DVC run it again."""
+    plumbing = {"errors", "params", "paths", "stage", "files", "cache", "digests"}
+    for stage, definition in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        named = {Path(dep).stem for dep in definition["deps"] if dep.startswith("pipeline/")}
+        for path in sources("pipeline"):
+            if room(path) == stage:
+                used = {n.split(".")[1] for n in imports(path) if n.startswith("pipeline.")}
+                used = {n for n in used if n.islower() and (ROOT / "pipeline" / n).with_suffix(".py").is_file()
+                        or (ROOT / "pipeline" / n).is_dir()}
+                assert used - plumbing - {stage} <= named, (stage, path.name, used - plumbing - named)
+
+
+def test_raw_outputs_go_to_the_private_remote_only() -> None:
+    dvc = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    outs = dvc["stages"]["ingest"]["outs"]
+    assert outs == [
+        {str(paths.INGESTED): {"remote": "private"}},
+        {str(paths.QUARANTINE): {"remote": "private"}},
+    ]
+
+
+def test_pipeline_knows_neither_prefect_nor_dvc_nor_flows() -> None:
+    for path in sources("pipeline"):
+        assert not roots(path) & {"prefect", "dvc", "flows"}, path
+
+
+def test_flows_know_only_the_open_rooms_of_the_pipeline() -> None:
+    allowed = {"records", "registry", "params", "paths", "errors", "STAGES"}
+    for path in sources("flows"):
+        if path.name == "cli.py":
+            assert not {name for name in imports(path, everywhere=False) if name.startswith("pipeline.")} - {
+                f"pipeline.{name}" for name in allowed
+            } - {name for name in imports(path, everywhere=False) if name.count(".") > 1}, path
+            continue
+        rooms = {name.split(".")[1] for name in imports(path) if name.startswith("pipeline.")}
+        assert rooms <= allowed, (path, rooms - allowed)
+        assert not roots(path) & HEAVY, path
+
+
+def test_the_method_imports_torch_and_model_types_only() -> None:
+    for path in (ROOT / "pipeline/moelora").glob("*.py"):
+        others = {name.split(".")[1] for name in imports(path) if name.startswith("pipeline.")}
+        assert others <= {"moelora", "errors", "digests", "files"}, (path, others)
+
+
+def test_only_registry_imports_boto3() -> None:
+    users = {path.relative_to(ROOT).as_posix() for f in ("pipeline", "flows") for path in sources(f)
+             if roots(path) & {"boto3", "botocore", "s3transfer"}}
+    assert users == {"pipeline/registry.py"}
+
+
+def test_data_stages_and_gate_import_no_torch() -> None:
+    for path in sources("pipeline"):
+        if room(path) in {"ingest", "validate", "deidentify", "split", "resample", "gate", "publish", "registry"}:
+            assert not roots(path) & HEAVY, path
+
+
+def test_only_raw_stages_name_the_folders_of_raw_text() -> None:
+    for path in sources("pipeline"):
+        if room(path) not in RAW_ROOMS:
+            tree = ast.parse(path.read_text())
+            named = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)} | {
+                n.id for n in ast.walk(tree) if isinstance(n, ast.Name)
+            }
+            assert not named & RAW_PATHS, (path, named & RAW_PATHS)
+
+
+def test_nothing_unsafe_is_called() -> None:
+    for path in sources("pipeline") + sources("flows"):
+        text = path.read_text()
+        for word in ("trust_remote_code=True", "pickle", "yaml.load(", "torch.load("):
+            assert word not in text, (path, word)
