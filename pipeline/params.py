@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline import paths
 from pipeline.errors import ParamsError
-from pipeline.records import is_task_name
+from pipeline.records import RECORD_SCHEMA, is_task_name
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -38,9 +38,17 @@ class Compute(Section):
 
 
 class Source(Section):
-    match: str  # pattern on the file's path below the inbox
+    match: str  # pattern on the end of the file's path below the inbox, as `lab/*.csv`
     fields: dict[str, str] = {}  # record field: name in the file
     defaults: dict[str, str] = {}  # record field: value where the file has none
+
+    @field_validator("fields", "defaults")
+    @classmethod
+    def _record_fields(cls, mapping: dict[str, str]) -> dict[str, str]:
+        for name in mapping:
+            if name not in RECORD_SCHEMA:
+                raise ValueError(f"{name!r} is no field of a record: {', '.join(RECORD_SCHEMA)}")
+        return mapping
 
 
 class Ingest(Section):
@@ -54,6 +62,7 @@ class Validate(Section):
     tasks: tuple[str, ...] | None = None  # known tasks; null: any
     max_input_characters: Positive = 100_000
     max_target_characters: Positive = 20_000
+    max_drift: Share = 0.2  # total variation distance from the baseline's mixes and lengths
 
 
 class Deidentify(Section):
@@ -66,7 +75,7 @@ class Deidentify(Section):
 class Split(Section):
     validation: Share = 0.1  # of groups whose owner named no split
     test: Share = 0.2
-    near_duplicate: Share = 0.8  # Jaccard similarity of word shingles from which records are held out
+    near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.8  # Jaccard similarity that holds a record out
 
     @model_validator(mode="after")
     def _leaves_training_data(self) -> "Split":
@@ -119,7 +128,8 @@ class TaskEvaluation(Section):
 class Evaluate(Section):
     champion: ReleaseId | None = None  # set by the flow when a run starts
     reference: ReleaseId | None = None  # fixed release that small losses are summed against
-    batch_tokens: Positive = 3000  # tokens computed at once
+    batch_tokens: Positive = 3000  # prompt tokens computed at once, padding included
+    max_tokens: Positive = 512  # of a prompt; a longer one loses its middle, as in training
     max_new_tokens: Positive = 64
     resamples: Positive = 9999  # of the bootstrap and the randomisation test
     seed: int = 17

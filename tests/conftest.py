@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.s3 import aws, empty_registry, registry_url, s3  # noqa: F401  # fixtures
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 """Real multi-task medical data, beside the checkout where there is any."""

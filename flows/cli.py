@@ -1,0 +1,550 @@
+"""``moelora``: the command for people, each a thin door to one function or flow.
+
+Everything heavy is imported where it is used, so that ``--help`` answers at once.
+"""
+
+import json
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows import repository
+from pipeline import STAGES, paths
+from pipeline.errors import InputError, ParamsError, PipelineError, ReleaseCorrupt, Stopped
+
+app = typer.Typer(
+    help="Retrain, judge, publish and promote medical MOELoRA adapters.",
+    epilog="Start here: moelora retrain",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Stage = StrEnum("Stage", {stage: stage for stage in STAGES})  # type: ignore[misc]
+Action = StrEnum("Action", {action: action for action in ("start", "stop", "status")})  # type: ignore[misc]
+
+ReleaseId = Annotated[str, typer.Argument(help="16 hex digits, see `moelora releases`.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="For machines: one JSON document on standard output.")]
+Reason = Annotated[str, typer.Option(help="Why; stays in the registry's history.", show_default=False)]
+By = Annotated[str | None, typer.Option(help="Your name, recorded as claimed; default: your user's.")]
+
+
+def main() -> NoReturn:
+    """Run the command line; an error raised on purpose ends it with one line and its exit code."""
+    try:
+        app(prog_name="moelora")
+    except PipelineError as error:
+        err.print(f"[bold red]error[/] {_plain(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+# Running -------------------------------------------------------------------------------------
+
+
+@app.command(epilog="Example: moelora retrain --inbox /exports/clinical --include '*.jsonl.gz' --batch march")
+def retrain(
+    inbox: Annotated[
+        Path | None,
+        typer.Option(help="Folder whose files are linked into data/inbox first.", show_default=False),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(help="Pattern on file names; may be repeated. Default: ingest.include."),
+    ] = None,
+    batch: Annotated[
+        str | None, typer.Option(help="Name for what arrives; default: named by content.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Parameter of params.yaml as key=value; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring data/inbox to a judged and, where the gate passes it, published adapter."""
+    _stop_on_sigterm()
+    try:
+        with repository.one_at_a_time():
+            name = _fill_inbox(inbox, include, batch, settings or [])
+            _prepare_base()
+            _prepare_key()
+            _prepare_s3()
+            _prefect(say=True)
+            from flows.retrain import retrain as flow
+
+            state = flow(name, return_state=True)
+    except KeyboardInterrupt:
+        raise Stopped("stopped: run the same command again to go on") from None
+    if state.is_cancelled():
+        raise Stopped(state.message)
+    state.result()
+    _print_outcome(state.name or "", state.message or "", as_json)
+
+
+@app.command(epilog="Example: moelora stage train")
+def stage(
+    name: Annotated[Stage, typer.Argument(help="One of the ten stages.", show_default=False)],
+    force: Annotated[bool, typer.Option(help="Run it even if nothing it depends on has changed.")] = False,
+) -> None:
+    """Run one stage through DVC, as the flow does, without Prefect."""
+    from flows import stages
+
+    _stop_on_sigterm()
+    try:
+        with repository.one_at_a_time():
+            stages.end_leftovers()
+            if name in ("ingest", "validate", "deidentify", "resample"):
+                _prepare_key()
+            if name in ("train", "export", "evaluate", "publish"):
+                _prepare_base()
+            if name == "publish":
+                _prepare_s3()
+            ran = stages.run(str(name), lambda line: out.print(_plain(line)), lambda _: None, force)
+    except KeyboardInterrupt:
+        raise Stopped("stopped: run the same command again to go on") from None
+    following = STAGES[STAGES.index(str(name)) + 1 :]
+    what = "done" if ran else "nothing to do: nothing it depends on has changed"
+    _next(f"{name}: {what}", f"moelora stage {following[0]}" if following else "moelora releases")
+
+
+@app.command("sample-data", epilog="Example: moelora sample-data --to /tmp/sample")
+def sample_data(
+    to: Annotated[Path | None, typer.Option(help="Folder to write into; default: data/inbox/sample.")] = None,
+) -> None:
+    """Write a synthetic clinical data set of uneven tasks, with planted names, dates and numbers."""
+    from flows import inbox
+    from pipeline import sample_data as sample
+
+    if to is None and any(inbox.SAMPLE not in path.parents for path in inbox.files()):
+        raise InputError(
+            "data/inbox holds other data, which sample data must not join: name a folder by --to"
+        )
+    folder = to or inbox.SAMPLE
+    written = sample.write(folder)
+    if to is None:
+        folder.chmod(0o700)
+        folder.parent.chmod(0o700)
+    _next(f"{written['records']} records of {len(written['tasks'])} tasks in {folder}", "moelora retrain")
+
+
+@app.command(epilog="Example: moelora base")
+def base() -> None:
+    """Prepare the base model that params.yaml names in models/base."""
+    _prepare_base()
+    _next(f"the base model is in {paths.BASE}", "moelora retrain")
+
+
+# Releases ------------------------------------------------------------------------------------
+
+
+@app.command(epilog="Example: moelora releases --json")
+def releases(as_json: Json = False) -> None:
+    """List the published releases, the oldest first."""
+    registry = _registry()
+    champion = registry.channel()
+    current = champion.release if champion else None
+    rows = [
+        {
+            "id": each.id,
+            "published_at": each.published_at,
+            "files": each.files,
+            "bytes": each.bytes,
+            "champion": each.id == current,
+        }
+        for each in registry.releases()
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    table = _table("release", "published", "files", "MB", "")
+    for row in rows:
+        mark = "champion" if row["champion"] else ""
+        table.add_row(
+            row["id"], row["published_at"][:19], str(row["files"]), f"{row['bytes'] / 1e6:.1f}", mark
+        )
+    out.print(table)
+    promotable = [row["id"] for row in rows if not row["champion"]]
+    _next(
+        f"{len(rows)} releases",
+        f"moelora promote {promotable[-1]} --reason …" if promotable else "moelora retrain",
+    )
+
+
+@app.command(epilog='Example: moelora promote 0123456789abcdef --by "A. Meyer" --reason "better on triage"')
+def promote(
+    release: ReleaseId,
+    reason: Reason,
+    by: By = None,
+    confirm: Annotated[
+        list[str] | None, typer.Option(help="Undecided task whose risk you accept; may be repeated.")
+    ] = None,
+) -> None:
+    """Make a release the champion, after showing the gate's table."""
+    registry = _registry()
+    _prefect()
+    from flows.promote import gate_of, situation
+    from flows.promote import promote as flow
+    from flows.retrain import actor
+
+    gate = gate_of(registry, release)
+    _print_gate(gate)
+    out.print(situation(release, gate, registry.channel()))
+    flow(release, by or actor(), reason, confirm or [], return_state=True).result()
+    _next(f"the champion is {release}", 'moelora predict --task TASK --text "…"')
+
+
+@app.command(epilog='Example: moelora rollback --reason "wrong on triage" --to 0123456789abcdef')
+def rollback(
+    reason: Reason,
+    to: Annotated[str | None, typer.Option(help="Release id; default: the champion before this one.")] = None,
+    by: By = None,
+) -> None:
+    """Move the champion back; works while Prefect is down."""
+    from flows import local_prefect
+
+    registry = _registry()
+    if is_up := local_prefect.address() is not None:
+        local_prefect.ensure()
+    from flows.retrain import actor
+    from flows.rollback import move_back, tell
+
+    now = move_back(registry, to, reason, by or actor())
+    if is_up:
+        tell(now)
+    else:
+        err.print("Prefect is not reachable and was not told; the pointer is moved all the same.")
+    _next(f"the champion is {now.release}", "moelora history")
+
+
+@app.command(epilog="Example: moelora verify 0123456789abcdef")
+def verify(release: ReleaseId, as_json: Json = False) -> None:
+    """Read every byte of a published release and compare it with the manifest."""
+    problems = _registry().verify(release)
+    if as_json:
+        _print_json({"release": release, "problems": problems})
+    if problems:
+        raise ReleaseCorrupt(
+            f"release {release}: {'; '.join(problems)}: publish it again by `moelora retrain`"
+        )
+    if not as_json:
+        _next(f"release {release} is whole", f"moelora pull {release}")
+
+
+@app.command(epilog="Example: moelora pull 0123456789abcdef --to /srv/adapter")
+def pull(
+    release: ReleaseId,
+    to: Annotated[Path | None, typer.Option(help="Empty or new folder; default: the cache.")] = None,
+) -> None:
+    """Fetch a release, every file compared with its digest: whole or not at all."""
+    folder = _registry().pull(release, to)
+    _next(f"release {release} is in {folder}", f'moelora predict --release {release} --task TASK --text "…"')
+
+
+@app.command(
+    epilog='Example: moelora predict --task triage --text "Chest pain …" --choice urgent --choice routine'
+)
+def predict(
+    task: Annotated[str, typer.Option(help="A task the release knows.", show_default=False)],
+    text: Annotated[
+        str, typer.Option(help="The whole prompt; `-` reads standard input.", show_default=False)
+    ],
+    choice: Annotated[
+        list[str] | None, typer.Option(help="Possible answer; may be repeated. None: free text.")
+    ] = None,
+    release: Annotated[str | None, typer.Option(help="Release id; default: the champion.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a release one question. Not a medical device."""
+    from pipeline import predict as prediction
+
+    registry = _registry()
+    if release is None:
+        champion = registry.channel()
+        if champion is None:
+            raise InputError("there is no champion: moelora promote sets one, or name a --release")
+        release = champion.release
+    folder = registry.pull(release)
+    _prepare_base()
+    question = sys.stdin.read() if text == "-" else text
+    answer = prediction.predict(folder, task, question, choice)
+    if as_json:
+        _print_json({"release": release, "task": task, "answer": answer})
+    else:
+        out.print(_plain(answer))
+
+
+@app.command(epilog="Example: moelora history --json")
+def history(as_json: Json = False) -> None:
+    """Show what was published, promoted and rolled back, by whom as claimed, and why."""
+    entries = _registry().history()
+    if as_json:
+        _print_json(entries)
+        return
+    table = _table("at", "event", "release", "by", "reason")
+    for entry in entries:
+        table.add_row(
+            entry["at"][:19], entry["event"], entry["release"] or "", entry["by"], _plain(entry["reason"])
+        )
+    out.print(table)
+    _next(f"{len(entries)} entries", "moelora releases")
+
+
+# The machine ---------------------------------------------------------------------------------
+
+
+@app.command(epilog="Example: moelora doctor")
+def doctor(as_json: Json = False) -> None:
+    """Say what is missing on this machine and how to mend it; exit code 1 if something is."""
+    from flows.doctor import checks
+
+    found = checks()
+    missing = [each for each in found if each.state == "missing"]
+    if as_json:
+        _print_json([each._asdict() for each in found])
+    else:
+        table = _table("", "what", "found", "to do")
+        colours = {"ok": "[green]ok[/]", "later": "[yellow]later[/]", "missing": "[red]missing[/]"}
+        for each in found:
+            table.add_row(colours[each.state], each.what, _plain(each.found), _plain(each.remedy))
+        out.print(table)
+        _next(f"{len(missing)} missing", missing[0].remedy if missing else "moelora retrain")
+    raise typer.Exit(1 if missing else 0)
+
+
+@app.command(epilog="Example: moelora ui")
+def ui() -> None:
+    """Make sure that Prefect's page is there, and print its address."""
+    url = _prefect()
+    _next(f"Prefect's page: {url}", "moelora retrain")
+
+
+@app.command(epilog="Example: moelora services stop")
+def services(action: Annotated[Action, typer.Argument(help="What to do.", show_default=False)]) -> None:
+    """Start, stop or look at the Prefect and S3 servers of this checkout."""
+    from flows import local_prefect, local_s3
+    from pipeline import registry
+
+    if action == "start":
+        _prepare_s3()
+        _prefect()
+    elif action == "stop":
+        local_prefect.stop()
+        local_s3.stop()
+    prefect = local_prefect.address()
+    out.print(f"Prefect: {local_prefect.page(prefect) if prefect else 'not running'}")
+    out.print(f"S3: {'your own configuration' if registry.has_own_configuration() else _local_s3_address()}")
+    _next(f"services {action}", "moelora retrain" if action == "stop" else "moelora services stop")
+
+
+# What a run needs ----------------------------------------------------------------------------
+
+
+def _fill_inbox(
+    folder: Path | None, include: list[str] | None, batch: str | None, settings: list[str]
+) -> str:
+    """Set the parameters, link what arrives, or make sample data where there is nothing: the batch."""
+    from flows import inbox
+    from pipeline.params import Params
+
+    repository.set_params(dict(_setting(text) for text in settings))
+    patterns = include or Params.load().ingest.include
+    if batch is not None:
+        inbox.check_batch(batch)
+    if folder is not None:
+        had_sample = inbox.SAMPLE.is_dir()
+        arrival = inbox.link(folder, patterns, batch)
+        _say(
+            f"inbox: batch {arrival.batch}: {arrival.linked} files linked, {arrival.already} there already, "
+            f"{arrival.ignored} ignored" + (", sample data removed" if had_sample else "")
+        )
+        return arrival.batch
+    if include:
+        raise InputError("--include chooses among the files of --inbox: name a folder by --inbox")
+    if inbox.drop_sample():
+        _say("inbox: sample data removed, since other data has come")
+    if not any(inbox.files()):
+        from pipeline import sample_data as sample
+
+        written = sample.write(inbox.SAMPLE)
+        for each in (inbox.SAMPLE, paths.INBOX):
+            each.chmod(0o700)
+        _say(f"inbox: empty, so {written['records']} records of sample data are used")
+    return batch or "manual"
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    import yaml
+
+    name, equals, value = text.partition("=")
+    try:
+        if not equals:
+            raise ValueError
+        return name.strip(), yaml.safe_load(value)
+    except (ValueError, yaml.YAMLError):
+        raise ParamsError(f"--set {text}: write it as section.key=value, the value in YAML") from None
+
+
+def _prepare_base() -> None:
+    from pipeline import base as model
+    from pipeline.params import Params
+
+    if not paths.BASE.is_dir():
+        _say("base: preparing the base model, once")
+    model.prepare(Params.load().base)
+
+
+def _prepare_key() -> None:
+    """Write the key's id, unless the data here was made with another key of somebody's own."""
+    from flows import inbox
+    from pipeline import key
+    from pipeline.params import Params
+
+    shards = inbox.shards(Params.load().ingest.include)
+    demo = key.key_id(key.DEMO_KEY)
+    if paths.KEY_ID.is_file() and paths.KEY_ID.read_text(encoding="ascii").strip() != demo:
+        key.check_key_id(key.load(shards))
+    else:
+        key.write_key_id(shards)
+
+
+def _prepare_s3() -> None:
+    """Start the local S3 server where the registry needs S3 and nobody configured another."""
+    from flows import local_s3
+    from pipeline import registry
+    from pipeline.params import Params
+
+    if Params.load().publish.registry is not None and not registry.has_own_configuration():
+        local_s3.start()
+
+
+def _prefect(say: bool = False) -> str:
+    """Settle the Prefect server of this process; the address of its page."""
+    from flows import local_prefect
+
+    if say and local_prefect.address() is None:
+        _say("prefect: starting a server, it stays")
+    page = local_prefect.page(local_prefect.ensure())
+    if say:
+        _say(f"watch it at {page}/runs")
+    return page
+
+
+def _registry() -> Any:
+    from pipeline.params import Params
+    from pipeline.registry import Registry
+
+    _prepare_s3()
+    url = Params.load().publish.registry
+    if url is None:
+        raise ParamsError("publish.registry is null, so there is no registry: set it in params.yaml")
+    return Registry.open(url)
+
+
+def _local_s3_address() -> str:
+    from flows import local_s3
+
+    if not local_s3.running():
+        return "not running"
+    lines = local_s3.config_file().read_text().splitlines()
+    return next(line.partition("= ")[2] for line in lines if line.startswith("endpoint_url"))
+
+
+def _stop_on_sigterm() -> None:
+    """Let SIGTERM end this process like an interrupt, everything it started included."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+# What people see -----------------------------------------------------------------------------
+
+
+def _print_outcome(name: str, message: str, as_json: bool) -> None:
+    """The verdict, the scores and the next step of a run."""
+    reports = {each: _read(each) for each in ("gate", "evaluate", "publish")}
+    release, verdict = reports["publish"]["release"], reports["gate"]["verdict"]
+    scores = {
+        task: {"base": each["base"]["score"], "adapter": each["candidate"]["score"]}
+        for task, each in reports["evaluate"]["tasks"].items()
+    }
+    mean = reports["evaluate"]["mean"]
+    scores["mean"] = {"base": mean["base"]["score"], "adapter": mean["candidate"]["score"]}
+    undecided = reports["gate"]["undecided"]
+    if as_json:
+        _print_json(
+            {
+                "outcome": name,
+                "message": message,
+                "verdict": verdict,
+                "release": release,
+                "undecided": undecided,
+                "scores": scores,
+            }
+        )
+        return
+    table = _table("task", "base", "adapter", "")
+    for task, score in scores.items():
+        values = [score["base"], score["adapter"]]
+        shown = ["" if value is None else f"{value:.3f}" for value in values]
+        change = "" if None in values else f"{values[1] - values[0]:+.3f}"
+        table.add_row(task, *shown, change)
+    out.print(table)
+    out.print(f"[bold {'red' if name == 'Blocked' else 'green'}]{name}[/] {_plain(message)}", soft_wrap=True)
+    if release:
+        confirm = "".join(f" --confirm {task}" for task in undecided)
+        _next(f"verdict: {verdict}", f'moelora promote {release} --by NAME --reason "…"{confirm}')
+    else:
+        _next(f"verdict: {verdict}", "see reports/gate.json, or the gate's table in Prefect's page")
+
+
+def _print_gate(gate: dict[str, Any]) -> None:
+    table = _table("outcome", "rule", "task", "why")
+    for rule in gate["rules"]:
+        table.add_row(rule["outcome"], rule["rule"], rule["task"] or "", _plain(rule["why"]))
+    out.print(table)
+
+
+def _read(name: str) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(paths.report(name).read_text(encoding="utf-8"))
+    return report
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _say(text: str) -> None:
+    """A step of the preparation; on standard error, since standard output may be a machine's."""
+    err.print(_plain(text), soft_wrap=True)
+
+
+def _next(done: str, step: str) -> None:
+    """The last lines: what was done, and what to do next."""
+    out.print(f"{_plain(done)}\n[bold]next:[/] {_plain(step)}", soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    """``text`` as it is, though it may look like Rich's markup."""
+    return text.replace("[", r"\[")
+
+
+if __name__ == "__main__":
+    main()

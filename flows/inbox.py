@@ -1,0 +1,126 @@
+"""The inbox: files of task data, linked in by batches; it only grows, until somebody removes a file.
+
+    data/inbox/<batch>/…    a batch is a name for what arrived together, nothing more
+    data/inbox/sample/…     sample data, there only as long as nothing else is
+
+Each content lies there once. Names of files are private: only counts and batch names are told.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from pipeline import paths
+from pipeline.errors import DataError, InputError
+
+SAMPLE = paths.INBOX / "sample"
+BATCH = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What ``link`` did; the counts are of files."""
+
+    batch: str
+    linked: int
+    already: int  # their content was in the inbox
+    ignored: int  # they match no pattern
+
+
+def check_batch(batch: str) -> None:
+    """Raise InputError unless ``batch`` may be a folder, a part of a branch name and a run's name."""
+    if not BATCH.fullmatch(batch) or batch == SAMPLE.name:
+        raise InputError(
+            f"{batch!r} is no batch name: up to 64 lower-case letters, digits and hyphens, but not `sample`"
+        )
+
+
+def link(folder: Path, include: Sequence[str], batch: str | None = None) -> Arrival:
+    """Link the files below ``folder`` whose names match one of ``include`` into the inbox.
+
+    Hard links, or copies where the file system cannot link. ``batch`` is named after the contents
+    where none is given. The sample data leaves the inbox when the first file arrives.
+    Raises InputError for a bad batch name, DataError where there is no folder or no such file.
+    """
+    if batch is not None:
+        check_batch(batch)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder: name the one that holds the data by --inbox")
+    offered = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path, folder))
+    wanted = [path for path in offered if matches(path, include)]
+    if not wanted:
+        raise DataError(f"{folder} holds no file that matches {', '.join(include)}: name others by --include")
+    digests = {path: digest(path) for path in wanted}
+    there = set(_contents().values())
+    new = {content: path for path, content in reversed(digests.items()) if content not in there}
+    if batch is None:
+        named_after = "".join(sorted(new or set(digests.values())))
+        batch = f"batch-{hashlib.sha256(named_after.encode()).hexdigest()[:8]}"
+    for content, path in new.items():
+        target = paths.INBOX / batch / path.relative_to(folder)
+        if target.exists():
+            target = target.with_name(f"{content[:8]}-{target.name}")
+        _private_folder(target.parent)
+        _link_or_copy(path.resolve(), target)
+    drop_sample()
+    return Arrival(batch, len(new), len(wanted) - len(new), len(offered) - len(wanted))
+
+
+def drop_sample() -> bool:
+    """Remove the sample data where other data has come; whether there was any to remove."""
+    if SAMPLE.is_dir() and any(SAMPLE not in path.parents for path in files()):
+        shutil.rmtree(SAMPLE)
+        return True
+    return False
+
+
+def files() -> Iterator[Path]:
+    """The files in the inbox."""
+    return (path for path in sorted(paths.INBOX.rglob("*")) if path.is_file())
+
+
+def shards(include: Sequence[str]) -> set[str]:
+    """First 16 hex digits of the SHA-256 of every file that the pipeline will read."""
+    return {content[:16] for path, content in _contents().items() if matches(path, include)}
+
+
+def matches(path: Path, include: Sequence[str]) -> bool:
+    """Whether a file's name matches one of the patterns."""
+    return any(fnmatchcase(path.name, pattern) for pattern in include)
+
+
+def digest(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _contents() -> dict[Path, str]:
+    return {path: digest(path) for path in files()}
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _private_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in (folder, *folder.parents):
+        if each == paths.INBOX.parent:
+            return
+        each.chmod(0o700)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Renamed into place, so that a copy cut short is never taken for data.
+        temporary = target.with_name(f".{target.name}.part")
+        shutil.copyfile(source, temporary)
+        temporary.replace(target)

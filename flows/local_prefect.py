@@ -1,0 +1,147 @@
+"""A Prefect server on this machine, for who has none: SQLite, loopback, left running.
+
+    PREFECT_API_URL           set: that server is used, and must answer
+    127.0.0.1:4200            a Prefect server answers there: it is used
+    scratch/services/prefect  else one is started: database, log, and server.json with its address
+
+``ensure`` must run before prefect is imported: it settles where the flows of this process report.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+from pipeline import paths
+from pipeline.errors import PipelineError
+
+HOME = paths.SERVICES / "prefect"
+SERVER = HOME / "server.json"
+LOG = HOME / "server.log"
+HOST = "127.0.0.1"
+PORT = 4200
+PATIENCE = 90.0  # s for a server to come up; 8.5 on an idle laptop
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+}
+
+
+def address() -> str | None:
+    """The API of the server that answers now, or None. Starts nothing."""
+    named = os.environ.get("PREFECT_API_URL")
+    if named:
+        return named if answers(named) else None
+    for url in (_started_here(), f"http://{HOST}:{PORT}/api"):
+        if url is not None and answers(url):
+            return url
+    return None
+
+
+def ensure() -> str:
+    """The API of a server that answers, started where there is none; this process will use it.
+
+    Raises PipelineError where PREFECT_API_URL names a server that does not answer, or where a new
+    one does not come up.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    url = address()
+    if url is None and (named := os.environ.get("PREFECT_API_URL")):
+        raise PipelineError(
+            f"no Prefect server answers at {named}: start it, "
+            "or unset PREFECT_API_URL to have one started here"
+        )
+    if url is None:
+        url = _start()
+    os.environ["PREFECT_API_URL"] = url
+    os.environ.setdefault("PREFECT_HOME", str(HOME.resolve()))
+    return url
+
+
+def page(url: str) -> str:
+    """The address that a browser shows."""
+    return url.removesuffix("/api")
+
+
+def stop() -> bool:
+    """End the server that was started in this checkout; whether one was running."""
+    from flows.stages import end_group
+
+    process = _process()
+    if process is not None:
+        end_group(process)
+    SERVER.unlink(missing_ok=True)
+    return process is not None
+
+
+def answers(url: str) -> bool:
+    """Whether a Prefect server is healthy at an API address."""
+    # A proxy set for the internet must not be asked for this machine's own server.
+    opener = build_opener(ProxyHandler({})) if HOST in url else build_opener()
+    try:
+        with opener.open(f"{url}/health", timeout=5) as answer:
+            return bool(json.load(answer) is True)
+    except (URLError, OSError, ValueError):
+        return False
+
+
+def _start() -> str:
+    HOME.mkdir(parents=True, exist_ok=True, mode=0o700)
+    port = _free_port()
+    url = f"http://{HOST}:{port}/api"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | QUIET
+    environment["PREFECT_HOME"] = str(HOME.resolve())
+    with LOG.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    SERVER.write_text(json.dumps({"process": process.pid, "url": url}))
+    deadline = time.monotonic() + PATIENCE
+    while not answers(url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            stop()
+            raise PipelineError(f"the Prefect server did not come up: {LOG} says why")
+        time.sleep(0.2)
+    return url
+
+
+def _free_port() -> int:
+    for port in (PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise PipelineError(f"no free port on {HOST} for the Prefect server")
+
+
+def _started_here() -> str | None:
+    try:
+        return str(json.loads(SERVER.read_text())["url"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _process() -> int | None:
+    """The server's process id, if it runs and is a Prefect server."""
+    import psutil
+
+    try:
+        process = psutil.Process(int(json.loads(SERVER.read_text())["process"]))
+        return process.pid if "prefect" in process.cmdline() else None
+    except (OSError, ValueError, KeyError, psutil.Error):
+        return None

@@ -1,0 +1,150 @@
+"""Move `champion` to a release that a person has looked at.
+
+    moelora promote RELEASE --by NAME --reason TEXT [--confirm TASK …]
+
+Run from Prefect's page without ``by`` and ``reason``, it shows the gate's table and waits for a
+form. Somebody else's move meanwhile is never overwritten: the pointer moves only if it still is
+where it was when the table was shown.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import flow, get_run_logger, pause_flow_run
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.input import RunInput
+from prefect.states import Cancelled, Completed
+from pydantic import Field
+
+from flows import reports, repository
+from flows.retrain import ended_by, open_registry
+from pipeline.errors import InputError, ParamsError, PipelineError
+from pipeline.registry import Channel, Registry
+
+PATIENCE = 24 * 3600
+"""Seconds the form waits for a person."""
+
+
+class Approval(RunInput):
+    """The form in Prefect's page."""
+
+    approve: bool = Field(description="Move the champion to this release?")
+    by: str = Field(min_length=1, description="Your name, recorded as you claim it.")
+    reason: str = Field(min_length=1, description="Why; stays in the registry's history.")
+    confirmed: list[str] = Field(
+        default=[], description="Undecided tasks whose risk you accept, one a line, by name."
+    )
+
+
+@flow(name="promote", flow_run_name="{release}", persist_result=False)
+def promote(
+    release: str, by: str | None = None, reason: str | None = None, confirmed: Sequence[str] = ()
+) -> "State[Any]":
+    """Show the gate's table of a release, ask who approves and why, and move `champion` to it.
+
+    Fails where the release is blocked, an undecided task is not confirmed, or somebody else moved
+    the champion first.
+    """
+    try:
+        return _promote(release, by, reason, confirmed)
+    except PipelineError as error:
+        return ended_by(error)
+
+
+def _promote(release: str, by: str | None, reason: str | None, confirmed: Sequence[str]) -> "State[Any]":
+    registry = the_registry()
+    before = registry.channel()
+    gate = gate_of(registry, release)
+    reports.tell_gate(gate, situation(release, gate, before))
+    if by is None or reason is None:
+        approval = pause_flow_run(
+            wait_for_input=Approval.with_initial_data(
+                description=f"{situation(release, gate, before)} "
+                "The gate's table is among the artifacts of this run.",
+                approve=False,
+                by="",
+                reason="",
+            ),
+            timeout=PATIENCE,
+        )
+        if not approval.approve:
+            registry.append_history("rejected", release, approval.by, approval.reason)
+            return Cancelled(name="Rejected", message=f"{approval.by}: {approval.reason}")
+        by, reason, confirmed = approval.by, approval.reason, approval.confirmed
+    now = move(registry, release, gate, before, by, reason, confirmed)
+    branch = mark(registry, release)
+    emit_event("adapter.promoted", resource={"prefect.resource.id": f"moelora.release.{release}"})
+    get_run_logger().info(
+        "The champion is %s.%s", now.release, f" To keep its state: git merge {branch}" if branch else ""
+    )
+    return Completed(name="Promoted", message=f"{by}: {reason}")
+
+
+def gate_of(registry: Registry, release: str) -> dict[str, Any]:
+    """The verdict a release was published with. Raises ReleaseNotFound, RegistryError."""
+    gate: dict[str, Any] = json.loads(registry.read(release, "gate.json"))
+    return gate
+
+
+def situation(release: str, gate: dict[str, Any], before: Channel | None) -> str:
+    """One line for who decides: what is replaced, and whether the comparison was with that."""
+    current = before.release if before else "base"
+    text = f"Release {release} would replace {current if before else 'nothing: there is no champion yet'}."
+    if gate["against"] not in (current, release):
+        text += f" It was compared with {gate['against']}, not with that: `moelora retrain` compares anew."
+    return text
+
+
+def move(
+    registry: Registry,
+    release: str,
+    gate: dict[str, Any],
+    before: Channel | None,
+    by: str,
+    reason: str,
+    confirmed: Sequence[str],
+) -> Channel:
+    """Move `champion` from ``before`` to ``release``, all conditions held.
+
+    Raises InputError, PointerMoved, ReleaseCorrupt.
+    """
+    if not by.strip() or not reason.strip():
+        raise InputError("a promotion needs a name and a reason: --by NAME --reason TEXT")
+    if gate["verdict"] == "blocked":
+        raise InputError(f"release {release} was blocked by the gate: it cannot be promoted")
+    unknown = sorted(set(confirmed) - set(gate["undecided"]))
+    if unknown:
+        raise InputError(f"{', '.join(unknown)}: not among the undecided tasks of {release}: leave it out")
+    missing = sorted(set(gate["undecided"]) - set(confirmed))
+    if missing:
+        options = " ".join(f"--confirm {task}" for task in missing)
+        raise InputError(
+            f"too few test rows to tell whether {release} harms {', '.join(missing)}: "
+            f"look at the gate's table and confirm each by name: {options}"
+        )
+    if before and before.release == release:
+        raise InputError(f"{release} is the champion already: nothing to do")
+    return registry.move("champion", release, by, reason, before)
+
+
+def mark(registry: Registry, release: str) -> str | None:
+    """Tag the commit a release came from; the branch that holds it, where this clone has it."""
+    made = [e for e in registry.history() if e["event"] == "candidate" and e["release"] == release]
+    if not made:
+        return None
+    try:
+        repository.tag(f"release/{release}", made[-1]["git_commit"])
+    except PipelineError:
+        return None
+    branch = made[-1]["branch"]
+    return str(branch) if branch else None
+
+
+def the_registry() -> Registry:
+    """The registry that params.yaml names. Raises ParamsError where it names none."""
+    registry = open_registry()
+    if registry is None:
+        raise ParamsError("publish.registry is null, so there is no registry: set it in params.yaml")
+    return registry

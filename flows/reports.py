@@ -1,0 +1,387 @@
+"""reports/*.json as Prefect artifacts: one a stage, live progress, and a summary page of the run.
+
+Artifacts hold counts, shares and scores; never text of a record. Keys are those of ARTIFACTS, so
+that Prefect keeps the history of each over the runs.
+"""
+
+import base64
+import json
+import time
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from pipeline import paths
+
+ARTIFACTS = {
+    "ingest": "data-counts",
+    "validate": "data-validation",
+    "deidentify": "deidentification-counts",
+    "split": "split-counts",
+    "resample": "balance",
+    "train": "training-curve",
+    "export": "export-equality",
+    "evaluate": "scores",
+    "gate": "gate",
+    "publish": "release",
+}
+"""Stage: key of its artifact. The summary page's key is ``summary``."""
+
+Report = dict[str, Any]
+Table = list[dict[str, Any]]
+
+
+class Progress:
+    """A stage's progress bar in Prefect's page, made when the stage first says how far it is."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._artifact: UUID | None = None
+        self._shown: tuple[int, str] | None = None
+        self._started = time.monotonic()
+        self._first: int | None = None
+
+    def show(self, status: Report) -> None:
+        """Show a status of pipeline.stage, if it differs from the last one shown."""
+        done, total = status.get("done", 0), status.get("total")
+        if not total:
+            return
+        if self._first is None:
+            # A resumed stage starts in the middle: only what this run did tells its speed.
+            self._first, self._started = done, time.monotonic()
+        if (done, status["message"]) == self._shown:
+            return
+        self._shown = (done, status["message"])
+        percent = 100.0 * done / total
+        text = f"{self._stage}: {done} of {total}. {status['message']}{self._left(done, total)}"
+        if self._artifact is None:
+            made = create_progress_artifact(percent, key=f"{self._stage}-progress", description=text)
+            self._artifact = made if isinstance(made, UUID) else None
+        else:
+            update_progress_artifact(self._artifact, percent, description=text)
+
+    def _left(self, done: int, total: int) -> str:
+        made = done - (self._first or 0)
+        if made <= 0 or done >= total:
+            return ""
+        seconds = (time.monotonic() - self._started) * (total - done) / made
+        return f" About {seconds / 60:.0f} min left." if seconds >= 90 else f" About {seconds:.0f} s left."
+
+
+def read(stage: str) -> Report:
+    """A stage's report, empty where there is none."""
+    try:
+        report: Report = json.loads(paths.report(stage).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return report
+
+
+def tell(stage: str) -> None:
+    """Make the artifact of a stage from its report."""
+    report = read(stage)
+    if stage == "train":
+        create_markdown_artifact(training(report), key=ARTIFACTS[stage], description="Losses over the steps.")
+    elif stage == "publish":
+        create_markdown_artifact(release(report), key=ARTIFACTS[stage], description="What was published.")
+    else:
+        rows, description = TABLES[stage](report)
+        create_table_artifact(rows, key=ARTIFACTS[stage], description=description)
+
+
+def tell_summary(next_step: str) -> None:
+    """Make the summary page of a run from all reports."""
+    create_markdown_artifact(summary(next_step), key="summary", description="The run on one page.")
+
+
+def tell_gate(gate: Report, note: str) -> None:
+    """Make the gate's table of a release about to be promoted, with a note above it."""
+    rows, description = gate_table(gate)
+    create_table_artifact(rows, key="promotion", description=f"{note}\n\n{description}")
+
+
+# One stage's report each ---------------------------------------------------------------------
+
+
+def ingest_table(report: Report) -> tuple[Table, str]:
+    """Rows of each task, and what became of the others."""
+    rows = [{"task": task, "rows": count} for task, count in report["tasks"].items()]
+    files = report["files"]
+    text = f"{files['read']} files read, {files['ignored']} ignored. {_rows(report)}"
+    reasons = "\n".join(f"- {count} × {reason}" for reason, count in report["quarantine"].items())
+    return rows, f"{text}\n\nQuarantined:\n{reasons}" if reasons else text
+
+
+def validate_table(report: Report) -> tuple[Table, str]:
+    """Every expectation and how many values missed it."""
+    rows = [
+        {
+            "expectation": each["expectation"],
+            "field": each["column"],
+            "level": each["level"],
+            "holds": "yes" if each["success"] else "no",
+            "unexpected": each["unexpected"],
+        }
+        for each in report["expectations"]
+    ]
+    missed = sum(not each["success"] for each in report["expectations"])
+    return rows, f"{len(rows)} expectations, {missed} missed."
+
+
+def deidentify_table(report: Report) -> tuple[Table, str]:
+    """Identifiers found, recall on labelled documents and what is left, by kind."""
+    kinds = sorted({*report["found"], *report["recall"], *report["residual"]})
+    rows = [
+        {
+            "kind": kind,
+            "found": report["found"].get(kind, 0),
+            "recall on labelled documents": _share(report["recall"].get(kind, {}).get("recall")),
+            "still found after": report["residual"].get(kind, 0),
+        }
+        for kind in kinds
+    ]
+    return rows, (
+        f"{sum(report['found'].values())} identifiers replaced; of labelled ones "
+        f"{_share(report['recall_overall'])} are found. {report['residual_records']} records still trip a "
+        f"detector. {_rows(report)}"
+    )
+
+
+def split_table(report: Report) -> tuple[Table, str]:
+    """Rows of each task by split."""
+    rows = [{"task": task, **counts} for task, counts in report["tasks"].items()]
+    return rows, f"{_rows(report)} Held out: near-duplicates of a record in a stronger split."
+
+
+def balance_table(report: Report) -> tuple[Table, str]:
+    """Shares of the tasks before and after, and how often each is repeated."""
+    rows = [
+        {
+            "task": task,
+            "records": each["records"],
+            "share before": _percent(each["share_before"]),
+            "draws": each["draws"],
+            "share after": _percent(each["share_after"]),
+            "effective epochs": round(each["effective_epochs"], 2),
+        }
+        for task, each in report["tasks"].items()
+    ]
+    return rows, "Share of each task among the training records before and after resampling."
+
+
+def export_table(report: Report) -> tuple[Table, str]:
+    """Largest difference of logits between the native adapter and each task's PEFT LoRA."""
+    rows = [
+        {"task": task, "largest difference of logits": f"{each['max_abs_difference']:.1e}"}
+        for task, each in report["tasks"].items()
+    ]
+    return rows, f"Native adapter against stock PEFT; {report['tolerance']:g} may be."
+
+
+def scores_table(report: Report) -> tuple[Table, str]:
+    """Score of each system on each task, with intervals."""
+    systems = report["systems"]
+    rows = [
+        {
+            "task": task,
+            "metric": each["metric"],
+            "rows": each["rows"],
+            **{system: _score(each.get(system)) for system in systems},
+            "difference": _difference(each.get("comparison")),
+        }
+        for task, each in report["tasks"].items()
+    ]
+    mean = {system: _score(report["mean"].get(system)) for system in systems}
+    rows.append(
+        {
+            "task": "mean",
+            "metric": "",
+            "rows": sum(each["rows"] for each in report["tasks"].values()),
+            **mean,
+            "difference": _difference(report["mean"].get("comparison")),
+        }
+    )
+    return rows, "Scores from 0 to 1 on the test split with 95 % intervals."
+
+
+def gate_table(report: Report) -> tuple[Table, str]:
+    """Every rule, its outcome and why."""
+    rows = [
+        {"outcome": rule["outcome"], "rule": rule["rule"], "task": rule["task"] or "", "why": rule["why"]}
+        for rule in sorted(report["rules"], key=lambda rule: _ORDER.index(rule["outcome"]))
+    ]
+    text = f"# {report['verdict']}\n\nCompared with {report['against']}."
+    if report["undecided"]:
+        text += f" To be confirmed by name at promotion: {', '.join(report['undecided'])}."
+    return rows, text
+
+
+def training(report: Report) -> str:
+    """The loss curves as an image, and the end of training in figures."""
+    curve = [(entry["step"], entry["loss"]) for entry in report["curve"]]
+    validation = [(entry["step"], entry["mean"]) for entry in report["validation"]]
+    series = {"training loss": curve, "validation loss": validation}
+    last = report["validation"][-1] if report["validation"] else {"tasks": {}}
+    tasks = [{"task": task, "validation loss": f"{loss:.3f}"} for task, loss in sorted(last["tasks"].items())]
+    return (
+        f"# Training\n\n![losses over steps]({chart(series)})\n\n{report['steps']} steps; training loss "
+        f"{_ends(curve)}, validation loss {_ends(validation)}.\n\n{markdown_table(tasks)}"
+    )
+
+
+def release(report: Report) -> str:
+    """Where the release is, or why there is none."""
+    if not report["published"]:
+        return f"# Nothing published\n\n{report['reason']}"
+    return (
+        f"# Release `{report['release']}`\n\n{report['files']} files, {report['bytes'] / 1e6:.1f} MB\n\n"
+        f"`{_address(report['release'])}`\n\n"
+        f"```\nmoelora verify {report['release']}\nmoelora pull {report['release']}\n```"
+    )
+
+
+TABLES = {
+    "ingest": ingest_table,
+    "validate": validate_table,
+    "deidentify": deidentify_table,
+    "split": split_table,
+    "resample": balance_table,
+    "export": export_table,
+    "evaluate": scores_table,
+    "gate": gate_table,
+}
+
+_ORDER = ("blocked", "undecided", "pass")
+
+
+def summary(next_step: str) -> str:
+    """The run on one page, in Markdown."""
+    ingest, deidentify, train = read("ingest"), read("deidentify"), read("train")
+    gate, publish = read("gate"), read("publish")
+    balance, _ = balance_table(read("resample"))
+    scores, _ = scores_table(read("evaluate"))
+    rules, _ = gate_table(gate)
+    missed = [rule for rule in rules if rule["outcome"] != "pass"]
+    curve = {
+        "training loss": [(entry["step"], entry["loss"]) for entry in train["curve"]],
+        "validation loss": [(entry["step"], entry["mean"]) for entry in train["validation"]],
+    }
+    what = (
+        f"Release `{publish['release']}`"
+        if publish["published"]
+        else f"Nothing published: {publish['reason']}"
+    )
+    return "\n\n".join(
+        [
+            f"# {gate['verdict'].capitalize()}",
+            f"{what}. Next: {next_step}",
+            "## What came in",
+            f"{ingest['files']['read']} files. {_rows(ingest)}",
+            "## What was removed",
+            f"{sum(deidentify['found'].values())} identifiers; {_share(deidentify['recall_overall'])} of "
+            f"labelled ones are found, {deidentify['residual_records']} records still trip a detector.",
+            "## Balance",
+            markdown_table(balance),
+            "## Training",
+            f"![losses over steps]({chart(curve)})",
+            "## Scores",
+            markdown_table(scores),
+            "## Gate",
+            f"{len(rules) - len(missed)} of {len(rules)} rules pass.",
+            markdown_table(missed),
+        ]
+    )
+
+
+# Words and pictures --------------------------------------------------------------------------
+
+
+def markdown_table(rows: Table) -> str:
+    """Rows of the same columns as a Markdown table; empty for no rows."""
+    if not rows:
+        return ""
+    lines = [[*rows[0]], ["---"] * len(rows[0]), *([str(v) for v in row.values()] for row in rows)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
+
+
+def chart(series: dict[str, list[tuple[int, float]]], width: int = 640, height: int = 240) -> str:
+    """Lines over steps as an SVG image in a data URI, which Prefect's page shows."""
+    colours = ("#2563eb", "#ea580c")
+    points = [point for line in series.values() for point in line]
+    if not points:
+        return ""
+    last = max(step for step, _ in points) or 1
+    low, high = min(value for _, value in points), max(value for _, value in points)
+    left, right, top, bottom = 46, width - 12, 28, height - 26
+
+    def at(step: int, value: float) -> str:
+        x = left + (right - left) * step / last
+        y = bottom - (bottom - top) * (value - low) / ((high - low) or 1)
+        return f"{x:.1f},{y:.1f}"
+
+    parts = [
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="#94a3b8"/>',
+        _label(left - 4, top + 4, f"{high:.2f}", "end"),
+        _label(left - 4, bottom, f"{low:.2f}", "end"),
+        _label(left, height - 8, "0", "middle"),
+        _label(right, height - 8, f"step {last}", "end"),
+    ]
+    for position, ((name, line), colour) in enumerate(zip(series.items(), colours, strict=True)):
+        drawn = " ".join(at(*point) for point in line)
+        parts.append(f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(_label(left + 10 + 160 * position, 16, name, "start", colour))
+    size = f'width="{width}" height="{height}" font-family="sans-serif" font-size="12"'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(parts)}</svg>'
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _label(x: float, y: float, text: str, anchor: str, colour: str = "#334155") -> str:
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="{colour}">{text}</text>'
+
+
+def _rows(report: Report) -> str:
+    rows = report["rows"]
+    others = [
+        f"{count} {name.replace('_', ' ')}" for name, count in rows.items() if name not in ("in", "out")
+    ]
+    return f"{rows['in']} rows in, {rows['out']} out{', ' if others else ''}{', '.join(others)}."
+
+
+def _score(system: Report | None) -> str:
+    if system is None or system["score"] is None:
+        return ""
+    return f"{system['score']:.3f} ({system['low']:.3f} to {system['high']:.3f})"
+
+
+def _difference(comparison: Report | None) -> str:
+    if comparison is None:
+        return ""
+    return (
+        f"{comparison['difference']:+.3f} ({comparison['low']:+.3f} to {comparison['high']:+.3f}) "
+        f"to {comparison['against']}"
+    )
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _ends(line: list[tuple[int, float]]) -> str:
+    return f"{line[0][1]:.3f} to {line[-1][1]:.3f}" if line else "not measured"
+
+
+def _address(release: str) -> str:
+    from pipeline.params import Params
+
+    return f"{Params.load().publish.registry}/releases/{release}/"

@@ -1,0 +1,251 @@
+"""The checkout as DVC and git keep it: inbox, parameters, results, and a branch for each run.
+
+Nothing in here changes the user's checkout, index or current branch, but for params.yaml, whose
+values a run pins, and data/inbox.dvc, which DVC writes. Messages name no file of the inbox.
+"""
+
+import fcntl
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline import paths
+from pipeline.errors import ParamsError, PipelineError
+
+INBOX_TRACKING = Path(f"{paths.INBOX}.dvc")
+LOCK = paths.SCRATCH / "retrain.lock"
+DVC = [sys.executable, "-m", "dvc"]
+
+PRIVATE = re.compile(rf"({paths.INBOX}|{paths.INGESTED}|{paths.QUARANTINE})/\S[^'\"]*")
+"""A path below the raw folders: the names of raw files are private."""
+
+_lock_depth = 0
+
+
+class Kept(NamedTuple):
+    """Where the state of a run is kept; ``branch`` is None where HEAD holds just that already."""
+
+    branch: str | None
+    commit: str
+
+
+def environment() -> dict[str, str]:
+    """The environment of dvc and the stages: our interpreter first, no telemetry, output at once."""
+    return os.environ | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "DVC_NO_ANALYTICS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def without_names(text: str) -> str:
+    """``text`` with every path of a raw file cut to its folder."""
+    return PRIVATE.sub(r"\1/…", text)
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Hold this checkout for one retraining; may be entered again by the process that holds it.
+
+    The lock ends with the process, however that ends. Raises PipelineError where another holds it.
+    """
+    global _lock_depth
+    if _lock_depth == 0:
+        LOCK.parent.mkdir(parents=True, exist_ok=True)
+        file = LOCK.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read() or "unknown"
+            file.close()
+            raise PipelineError(
+                f"another retraining runs in this checkout (process {holder}): wait for it, or stop it"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+    else:
+        file = None
+    _lock_depth += 1
+    try:
+        yield
+    finally:
+        _lock_depth -= 1
+        if file is not None:
+            file.close()
+
+
+def track_inbox() -> None:
+    """Make data/inbox.dvc say what the inbox holds, for the private remote only.
+
+    Raises PipelineError.
+    """
+    from ruamel.yaml import YAML
+
+    paths.INBOX.chmod(0o700)
+    dvc("add", "--quiet", str(paths.INBOX))
+    # dvc's cache holds raw text too.
+    Path(dvc("cache", "dir")).chmod(0o700)
+    yaml = YAML()
+    tracking = yaml.load(INBOX_TRACKING)
+    if tracking["outs"][0].get("remote") != "private":
+        tracking["outs"][0]["remote"] = "private"
+        yaml.dump(tracking, INBOX_TRACKING)
+
+
+def changed() -> set[str]:
+    """Stages whose inputs, parameters, command or outputs differ from dvc.lock. Raises PipelineError."""
+    return set(json.loads(dvc("status", "--json")))
+
+
+def check_up_to_date() -> None:
+    """Raise PipelineError, which names the stages, unless every stage fits its inputs and outputs."""
+    stages = changed()
+    if stages:
+        names = ", ".join(sorted(stages))
+        raise PipelineError(f"changed while the run was on: {names}; run the same command again")
+
+
+def push() -> None:
+    """Send all results to the remotes, each to its own. Raises PipelineError."""
+    dvc("push", "--quiet")
+
+
+def set_params(values: dict[str, Any]) -> None:
+    """Set parameters by dotted name in params.yaml, its comments and layout kept.
+
+    The file is not touched where nothing changes, nor where the result would not be valid:
+    ParamsError names the key then.
+    """
+    from ruamel.yaml import YAML
+
+    from pipeline.params import Params
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 200
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    if not paths.PARAMS.is_file():
+        Params.load()
+    params = yaml.load(paths.PARAMS)
+    changed = False
+    for name, value in values.items():
+        *parents, key = name.split(".")
+        section = params
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or not parents:
+            raise ParamsError(f"{paths.PARAMS}: {name}: no such parameter")
+        if key not in section or section[key] != value:
+            section[key] = value
+            changed = True
+    if not changed:
+        return
+    temporary = paths.PARAMS.with_name(f".{paths.PARAMS.name}.{os.getpid()}")
+    try:
+        yaml.dump(params, temporary)
+        Params.load(temporary)
+        temporary.replace(paths.PARAMS)
+    except ParamsError as error:
+        raise ParamsError(str(error).replace(str(temporary), str(paths.PARAMS))) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def head() -> str:
+    """The commit that is checked out, in hex. Raises PipelineError."""
+    return git("rev-parse", "--verify", "HEAD")
+
+
+def uncommitted_code() -> list[str]:
+    """Files of the pipeline that differ from HEAD: a branch of results does not hold them."""
+    return git("status", "--porcelain", "--", "pipeline", "dvc.yaml").splitlines()
+
+
+def commit_results(branch: str, message: str) -> Kept:
+    """Commit dvc.lock, params.yaml, data/inbox.dvc and DVC's .gitignore files on a new branch.
+
+    Made with an index of its own on top of HEAD, so that whoever works in this checkout sees no
+    change. Where HEAD, or a branch beside this one, holds the same already, that one is returned.
+    Raises PipelineError.
+    """
+    parent = head()
+    ignores = [Path(folder, ".gitignore") for folder in ("data", "models", "reports", "reports/plots")]
+    files = [paths.DVC_LOCK, paths.PARAMS, INBOX_TRACKING, *ignores]
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": f"{folder}/index"}
+        git("read-tree", parent, **index)
+        git("add", "--force", "--", *(str(file) for file in files if file.is_file()), **index)
+        tree = git("write-tree", **index)
+    if tree == git("rev-parse", f"{parent}^{{tree}}"):
+        return Kept(None, parent)
+    siblings = f"refs/heads/{branch.partition('/')[0]}/"
+    for line in git(
+        "for-each-ref", "--format=%(tree) %(parent) %(objectname) %(refname)", siblings
+    ).splitlines():
+        if line.startswith(f"{tree} {parent} "):
+            _, _, commit, ref = line.split(" ")
+            return Kept(ref.removeprefix("refs/heads/"), commit)
+    commit = git("commit-tree", tree, "-p", parent, "-m", message, **_author())
+    git("update-ref", f"refs/heads/{branch}", commit, "")
+    return Kept(branch, commit)
+
+
+def tag(name: str, commit: str) -> bool:
+    """Tag a commit, unless it is not in this clone or the tag is there; whether it was done."""
+    try:
+        git("cat-file", "-e", f"{commit}^{{commit}}")
+        git("update-ref", f"refs/tags/{name}", commit, "")
+    except PipelineError:
+        return False
+    return True
+
+
+def dvc(*arguments: str) -> str:
+    """Run a dvc command and return what it prints. Raises PipelineError with dvc's own reason."""
+    done = subprocess.run(
+        [*DVC, "--wait-for-lock", *arguments], env=environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+        reason = without_names(reasons[-1].removeprefix("ERROR: ")) if reasons else f"exit {done.returncode}"
+        raise PipelineError(f"dvc {arguments[0]}: {reason}")
+    return done.stdout.strip()
+
+
+def git(*arguments: str, **environ: str) -> str:
+    """Run a git command and return what it prints. Raises PipelineError with git's own reason."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], env=os.environ | environ, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise PipelineError(
+            "git is not installed: install it, `moelora doctor` shows what else is missing"
+        ) from None
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+        raise PipelineError(f"git {arguments[0]}: {reason}")
+    return done.stdout.strip()
+
+
+def _author() -> dict[str, str]:
+    """Who commits: nothing to add where git knows, else a name that says no person did."""
+    try:
+        git("var", "GIT_COMMITTER_IDENT")
+    except PipelineError:
+        who = ("GIT_AUTHOR", "GIT_COMMITTER")
+        return {f"{each}_NAME": "moelora" for each in who} | {
+            f"{each}_EMAIL": "moelora@localhost" for each in who
+        }
+    return {}

@@ -1,0 +1,201 @@
+"""Files in the inbox become an adapter that the gate has judged and, where it passed, published.
+
+    moelora retrain --inbox FOLDER
+
+The stages run one by one through DVC, which decides what must run; then the results are checked,
+sent to the remotes, kept on a branch, and announced. Ends as Completed: "Published", "Blocked"
+(the gate refused: no error, never tried again), "Unpublished" (no registry is configured) or
+"Unchanged"; as "Stopped" where a signal ended a stage after it saved its state.
+"""
+
+import getpass
+import os
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+
+from flows import inbox, reports, repository, stages
+from pipeline import STAGES
+from pipeline.errors import PipelineError, Stopped
+from pipeline.params import Params
+from pipeline.registry import Registry
+
+
+@flow(name="retrain", flow_run_name="{batch}", persist_result=False)
+def retrain(batch: str = "manual") -> "State[Any]":
+    """Run every stage on what the inbox holds; ``batch`` names what arrived, nothing more."""
+    try:
+        inbox.check_batch(batch)
+        with repository.one_at_a_time():
+            prepare()
+            ran = run_stages()
+            repository.check_up_to_date()
+            ran += confirm_release()
+            repository.push()
+            announce(batch, keep(batch))
+            return conclude(ran)
+    except PipelineError as error:
+        return ended_by(error)
+
+
+def prepare() -> None:
+    """Settle what this run depends on: the inbox as it is now, and the champion of this moment."""
+    log = get_run_logger()
+    if stages.end_leftovers():
+        log.warning("Ended a stage that a killed run had left behind.")
+    for line in repository.uncommitted_code():
+        log.warning("Not committed, so the branch of this run will not hold it: %s", line)
+    repository.track_inbox()
+    champion = pull_champion(open_registry())
+    repository.set_params({"evaluate.champion": champion})
+    log.info(
+        "Compared with %s.", f"the champion {champion}" if champion else "the bare base: there is no champion"
+    )
+
+
+def pull_champion(registry: Registry | None) -> str | None:
+    """The id of the release in use, its verified files on this disk; None where there is none."""
+    channel = registry.channel() if registry else None
+    if registry is None or channel is None:
+        return None
+    registry.pull(channel.release)
+    return channel.release
+
+
+def run_stages() -> list[str]:
+    """Bring the stages up to date in order; those whose program ran.
+
+    DVC is asked once what has changed: it need not be asked again for the stages before that.
+    """
+    changed, ran, unchanged = repository.changed(), [], True
+    for stage in STAGES:
+        unchanged = unchanged and stage not in changed
+        if run_stage(stage, unchanged):
+            ran.append(stage)
+    return ran
+
+
+def run_stage(stage: str, unchanged: bool = False, force: bool = False) -> bool:
+    """Run a stage as a task of its name; whether its program ran.
+
+    Called, never submitted: only so does a SIGTERM reach the stage's processes.
+    """
+    state: State[Any] = TASKS[stage](stage, unchanged, force, return_state=True)
+    if state.is_cancelled():
+        raise Stopped(state.message or stage)
+    state.result()
+    return state.name != "Cached"
+
+
+def _stage_task(stage: str, unchanged: bool, force: bool) -> "State[Any]":
+    try:
+        ran = not unchanged and stages.run(stage, get_run_logger().info, reports.Progress(stage).show, force)
+        reports.tell(stage)
+    except PipelineError as error:
+        return ended_by(error)
+    if ran:
+        return Completed()
+    return Completed(name="Cached", message="Nothing that this stage depends on has changed.")
+
+
+def ended_by(error: PipelineError) -> "State[Any]":
+    """The state for an error raised on purpose: its message says all, so no traceback is logged."""
+    if isinstance(error, Stopped):
+        return Cancelled(name="Stopped", message=str(error))
+    return Failed(message=str(error), data=error)
+
+
+TASKS = {
+    stage: task(name=stage, task_run_name=stage, cache_policy=NO_CACHE, persist_result=False)(_stage_task)
+    for stage in STAGES
+}
+"""DVC alone decides what is up to date, so Prefect caches nothing."""
+
+
+def confirm_release() -> list[str]:
+    """Publish again where the registry lacks what the gate passed; the stages that ran for it.
+
+    DVC may find publish done from an earlier time, when the registry was another or none.
+    """
+    registry = open_registry()
+    if registry is None or reports.read("gate")["verdict"] == "blocked":
+        return []
+    published = reports.read("publish")
+    if published["published"] and registry.exists(published["release"]):
+        return []
+    get_run_logger().warning("The registry does not hold this release: publishing it again.")
+    run_stage("publish", force=True)
+    repository.check_up_to_date()
+    return ["publish"]
+
+
+def keep(batch: str) -> repository.Kept:
+    """Commit the state of this run on a branch of its own."""
+    kept = repository.commit_results(
+        f"retrain/{batch}-{str(flow_run.id)[:8]}", f"Retraining {batch}: {reports.read('gate')['verdict']}"
+    )
+    get_run_logger().info(
+        "Kept on %s, commit %s.", f"branch {kept.branch}" if kept.branch else "HEAD", kept.commit[:12]
+    )
+    return kept
+
+
+def announce(batch: str, kept: repository.Kept) -> None:
+    """Tell the registry's history and Prefect's automations of a new candidate, once."""
+    release, registry = reports.read("publish")["release"], open_registry()
+    verdict = reports.read("gate")["verdict"]
+    if release is None or registry is None:
+        if verdict == "blocked":
+            emit_event("adapter.blocked", resource=_resource(reports.read("gate")["release_digest"][:16]))
+        return
+    if any(entry["event"] == "candidate" and entry["release"] == release for entry in registry.history()):
+        return
+    facts = {"batch": batch, "branch": kept.branch, "git_commit": kept.commit, "flow_run": str(flow_run.id)}
+    registry.append_history("candidate", release, actor(), f"retraining {batch}", **facts)
+    emit_event("adapter.candidate", resource=_resource(release), payload=facts | {"verdict": verdict})
+
+
+def conclude(ran: list[str]) -> "State[Any]":
+    """The summary page, and the state in which the run ends."""
+    gate, published = reports.read("gate"), reports.read("publish")
+    state: State[Any]
+    if gate["verdict"] == "blocked":
+        blocked = [rule for rule in gate["rules"] if rule["outcome"] == "blocked"]
+        names = sorted({rule["rule"] + (f" of {rule['task']}" if rule["task"] else "") for rule in blocked})
+        state = Completed(
+            name="Blocked", message=f"The gate blocked: {', '.join(names) or 'undecided tasks'}."
+        )
+        next_step = "see the gate's table; more data or training may help. The champion stays."
+    elif not published["published"]:
+        state = Completed(name="Unpublished", message=f"Nothing published: {published['reason']}.")
+        next_step = "set publish.registry in params.yaml."
+    elif not ran:
+        state = Completed(
+            name="Unchanged", message=f"Nothing changed: release {published['release']} stands."
+        )
+        next_step = f"`moelora promote {published['release']}`"
+    else:
+        state = Completed(name="Published", message=f"Release {published['release']}.")
+        next_step = f"`moelora promote {published['release']}`"
+    reports.tell_summary(next_step)
+    return state
+
+
+def open_registry() -> Registry | None:
+    """The registry that params.yaml names, or None."""
+    url = Params.load().publish.registry
+    return None if url is None else Registry.open(url)
+
+
+def actor() -> str:
+    """Who acts, as claimed."""
+    return os.environ.get("MOELORA_ACTOR") or getpass.getuser()
+
+
+def _resource(release: str) -> dict[str, str]:
+    return {"prefect.resource.id": f"moelora.release.{release}", "prefect.resource.name": release}

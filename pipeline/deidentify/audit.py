@@ -1,0 +1,102 @@
+"""A second look at the output, by other means than the detectors': what is left outside surrogates.
+
+Two searches: the originals of each group in that group's output, however their digits are set
+apart; and shapes of contacts, ids and dates, by another regular expression engine and plainer
+patterns. And how much of the PHI of generated, labelled documents is found at all. Counts only.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import polars as pl
+
+from pipeline.deidentify.replace import Replaced, Surrogates, name_words
+from pipeline.deidentify.spans import CATEGORIES, Span, resolve
+from pipeline.deidentify.vocabulary import EPONYM_NOUN, common_words
+
+_MONTHS = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+SHAPES = {
+    "EMAIL": r"[\w.+-]+@[\w-]+\.[A-Za-z]{2,}",
+    "PHONE": r"\b\d{3}[-. )]{1,2}\d{3}[-. ]\d{4}\b",
+    "ID": r"\b\d{3}-\d{2}-\d{4}\b|\b(?i:mrn|ssn|medical record number)\W{0,3}\d{4,}",
+    "DATE": rf"\b\d{{1,2}}[/-]\d{{1,2}}[/-](?:19|20)\d{{2}}\b|\b(?:19|20)\d{{2}}-\d{{2}}-\d{{2}}\b"
+    rf"|\b{_MONTHS}\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+(?:19|20)\d{{2}}\b|\b\d{{1,2}}\s+{_MONTHS}\s+(?:19|20)\d{{2}}\b",
+}
+"""What looks like PHI by its shape alone, for Rust's regular expressions."""
+
+
+def uncovered(replaced: Replaced) -> str:
+    """The text with every surrogate blanked out."""
+    text = replaced.text
+    for start, end, _ in replaced.spans:
+        text = text[:start] + "\n" * (end - start) + text[end:]
+    return text
+
+
+def originals(found: Iterable[tuple[str, str]]) -> list[tuple[str, re.Pattern[str]]]:
+    """Kind and pattern of what must not be left of a group's findings."""
+    patterns = set()
+    for kind, text in found:
+        digits = "".join(re.findall(r"\d", text))
+        if kind == "NAME":
+            patterns |= {
+                (kind, rf"(?i)(?<!\w){re.escape(word)}(?!\w)")
+                for word in name_words(text)
+                if len(word) > 2 and word not in common_words()
+            }
+        elif kind in ("PHONE", "ID") and len(digits) >= 6:
+            patterns.add((kind, r"(?<!\d)" + r"[\s().-]{0,2}".join(digits) + r"(?!\d)"))
+        elif kind in ("ID", "EMAIL") and len(text) > 3:
+            patterns.add((kind, rf"(?i)(?<!\w){re.escape(text)}(?!\w)"))
+    return [(kind, re.compile(pattern)) for kind, pattern in sorted(patterns)]
+
+
+def left_over(patterns: Sequence[tuple[str, re.Pattern[str]]], texts: Iterable[str]) -> Counter[str]:
+    """How often a group's originals stand in texts whose surrogates are blanked out, by kind."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        for kind, pattern in patterns:
+            counts[kind] += sum(
+                kind != "NAME" or not EPONYM_NOUN.match(text, match.end()) for match in pattern.finditer(text)
+            )
+    return +counts
+
+
+def shapes(texts: pl.Series) -> pl.DataFrame:
+    """For each text whose surrogates are blanked out, the number of SHAPES in it: a column a kind."""
+    return pl.DataFrame({kind: texts.str.count_matches(pattern) for kind, pattern in SHAPES.items()})
+
+
+def recall(
+    documents: Sequence[dict[str, Any]], findings: Sequence[Sequence[Span]]
+) -> dict[str, dict[str, float]]:
+    """By labelled kind: spans whose every letter and digit is found, labelled spans, and their ratio.
+
+    Each document counts as a group of its own: a name found once is found everywhere in it.
+    """
+    labelled: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    for document, spans in zip(documents, findings, strict=True):
+        text = document["text"]
+        values = [(span.kind, text[span.start : span.end]) for span in spans]
+        group = Surrogates(bytes(32), document["doc_id"], values, "shift")
+        covered = {
+            place
+            for span in resolve([*spans, *group.matches(text)], text)
+            for place in range(span.start, span.end)
+        }
+        for span in document["spans"]:
+            labelled[span["kind"]] += 1
+            found[span["kind"]] += all(
+                place in covered for place in range(span["start"], span["end"]) if text[place].isalnum()
+            )
+    return {
+        kind: {
+            "found": found[kind],
+            "labelled": labelled[kind],
+            "recall": round(found[kind] / labelled[kind], 4),
+        }
+        for kind in sorted(labelled, key=lambda kind: (list(CATEGORIES.values()).index(kind), kind))
+    }

@@ -1,0 +1,187 @@
+"""Dates as people write them: found, shifted by whole weeks or cut to the year, in their own format.
+
+Bare years, weekdays, times of day and words like "daily" are no dates here. A date without year
+or without day shifts by the same weeks, from a fixed year or from the middle of its month.
+"""
+
+import calendar
+import datetime
+import re
+from collections.abc import Iterator
+
+MONTHS = [name.lower() for name in calendar.month_name]
+
+_MONTH = (
+    r"(?P<name>Jan(?:uary|\.)?|Feb(?:ruary|\.)?|Mar(?:ch|\.)?|Apr(?:il|\.)?|May|June?\.?|July?\.?|Aug(?:ust|\.)?"
+    r"|Sept?(?:ember|\.)?|Oct(?:ober|\.)?|Nov(?:ember|\.)?|Dec(?:ember|\.)?)"
+)
+_DAY = r"(?P<day>0?[1-9]|[12]\d|3[01])(?P<ordinal>st|nd|rd|th)?"
+_YEAR = r"(?P<year>(?:1[89]|20)\d\d)"
+_TIME = r"(?:[T ]\d{1,2}:\d{2}(?::\d{2})?\b)?"
+_NOT_AN_AMOUNT = r"(?!\d)(?!\s*(?:mg|mcg|ml|g|kg|cm|mm|%|percent|units?|patients?|years?|times|of\s+\d)\b)"
+_BEFORE_PARTIAL = (
+    r"(?:\b(?:on|since|until|till|from|around|through|thru|by|after|before|dated?|visit|seen|due|appointment)"
+    r"(?:\s+(?:about|the|approximately))?:?\s+)"
+)
+
+_FORMATS = [
+    re.compile(pattern, flags)
+    for pattern, flags in (
+        # 2024-03-09, 2024/3/9
+        (
+            rf"(?<![\w/.-]){_YEAR}(?P<separator>[-/.])(?P<month>\d{{1,2}})(?P=separator)(?P<day>\d{{1,2}})(?!\d|[-/]\d){_TIME}",
+            0,
+        ),
+        # 03/09/2024, 9.3.2024, 3-9-24
+        (
+            r"(?<![\w/.-])(?P<month>\d{1,2})(?P<separator>[-/.])(?P<day>\d{1,2})(?P=separator)"
+            rf"(?P<year>(?:1[89]|20)\d\d|(?<!\.)'?\d\d)(?!\w|[-/]\d|\.\d){_TIME}",
+            0,
+        ),
+        # 9 March 2024, 9th of March, 2024, 9-Mar-24
+        (
+            rf"(?<![\w/.]){_DAY}(?:\s+of\s+|[\s-]*){_MONTH}(?:,?[\s-]+|,)(?P<year>(?:1[89]|20)\d\d|'\d\d|(?<=-)\d\d)\b",
+            re.I,
+        ),
+        # March 9, 2024, Mar. 9th to 12th 2024
+        (
+            rf"\b{_MONTH}\s*{_DAY}(?:\s*(?:-|–|to|and|&)\s*(?P<day2>[12]\d|3[01]|0?[1-9])(?P<ordinal2>st|nd|rd|th)?)?"
+            rf"(?:\s*,\s*|\s+of\s+|\s+){_YEAR}\b",
+            re.I,
+        ),
+        # March 2024, March of 2024
+        (rf"\b{_MONTH}(?:\s+of)?(?:,\s*|\s+|-){_YEAR}\b", re.I),
+        # March 9; 9 March
+        (rf"\b(?-i:(?=[A-Z])){_MONTH}\s+{_DAY}\b{_NOT_AN_AMOUNT}", re.I),
+        (rf"(?<![\w/.]){_DAY}(?:\s+of)?\s+(?-i:(?=[A-Z])){_MONTH}\b(?!\s+\d)", re.I),
+        # 03/2024
+        (r"(?<![\w/.-])(?P<month>0?[1-9]|1[0-2])/(?P<year>(?:19|20)\d\d)(?![\w/])", 0),
+        # on 3/9
+        (
+            rf"{_BEFORE_PARTIAL}(?P<date>(?P<month>0?[1-9]|1[0-2])/(?P<day>0?[1-9]|[12]\d|3[01]))"
+            r"(?![\w/%.]\d|\w|/|%|\s*(?:of|tablets?|tabs?|pills?|cups?|doses?|strength|pain|scale|teaspoons?|inch)\b)",
+            re.I,
+        ),
+    )
+]
+_PARTIAL = re.compile(r"(?P<date>(?P<month>0?[1-9]|1[0-2])/(?P<day>0?[1-9]|[12]\d|3[01]))")
+_PARTS = ("year", "month", "name", "day", "ordinal", "day2", "ordinal2")
+
+NO_YEAR = "[date]"
+"""What stands for a date without a year where only years may stay."""
+
+
+def find(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of every date in ``text``; they may overlap."""
+    if not any(character.isdigit() for character in text):
+        return
+    for form in _FORMATS:
+        for match in form.finditer(text):
+            if _parse(match) is not None:
+                yield match.span("date" if "date" in form.groupindex else 0)
+
+
+def replaced(date: str, weeks: int | None) -> str | None:
+    """``date`` moved by ``weeks``, in its own format; with None, its year alone.
+
+    None where the text is no date that ``find`` would find.
+    """
+    for form in [*_FORMATS, _PARTIAL]:
+        match = form.fullmatch(date)
+        parsed = _parse(match) if match else None
+        if match and parsed:
+            return _year(match) if weeks is None else _moved(match, *parsed, weeks)
+    return None
+
+
+def _parse(match: re.Match[str]) -> tuple[datetime.date, bool] | None:
+    """The date, and whether day and month stand in the order day, month; None where it is none.
+
+    A day after the month's end counts as its last day.
+    """
+    part = match.groupdict()
+    day = int(part.get("day") or 15)
+    year = _four_digits(part["year"]) if part.get("year") else (2000 if day == 29 else 2001)
+    day_first = False
+    if part.get("name"):
+        month = next(i for i, name in enumerate(MONTHS) if i and name.startswith(part["name"][:3].lower()))
+    else:
+        month = int(part["month"])
+        if month > 12 and day <= 12:
+            month, day, day_first = day, month, True
+    if not (1 <= month <= 12 and 1 <= day <= 31 and 1 <= year <= 9999):
+        return None
+    return datetime.date(year, month, min(day, calendar.monthrange(year, month)[1])), day_first
+
+
+def _moved(match: re.Match[str], date: datetime.date, day_first: bool, weeks: int) -> str:
+    moved = _plus(date, weeks)
+    if not match.groupdict().get("day") and (moved.year, moved.month) == (date.year, date.month):
+        moved = _plus(date, 4 if weeks > 0 else -4)  # a month and year must not stay themselves
+    part = match.groupdict()
+    numbers = [part[name] for name in ("month", "day") if part.get(name)]
+    padded = any(number.startswith("0") for number in numbers) or (
+        part.get("month") is not None and all(len(number) == 2 for number in numbers)
+    )
+    first, second = (moved.day, moved.month) if day_first else (moved.month, moved.day)
+    new = {
+        "year": _year_like(part.get("year") or "", moved.year),
+        "month": f"{first:0{2 if padded else 1}d}",
+        "day": f"{second:0{2 if padded else 1}d}"
+        if part.get("month")
+        else f"{moved.day:0{2 if padded else 1}d}",
+        "name": _month_like(part.get("name") or "", moved.month),
+        "ordinal": _ordinal(moved.day),
+    }
+    if part.get("day2"):
+        last = _plus(
+            date.replace(day=min(int(part["day2"]), calendar.monthrange(date.year, date.month)[1])), weeks
+        )
+        same = last.month == moved.month
+        new["day2"] = str(last.day) if same else f"{_month_like(part['name'], last.month)} {last.day}"
+        new["ordinal2"] = _ordinal(last.day)
+    return _rewritten(match, new)
+
+
+def _plus(date: datetime.date, weeks: int) -> datetime.date:
+    try:
+        return date + datetime.timedelta(weeks=weeks)
+    except OverflowError:
+        return date - datetime.timedelta(weeks=weeks)
+
+
+def _rewritten(match: re.Match[str], new: dict[str, str]) -> str:
+    """The matched text with its parts exchanged and everything between them kept."""
+    start, text = match.start(), match[0]
+    groups = match.re.groupindex
+    for name in sorted((n for n in _PARTS if n in groups and match[n]), key=match.start, reverse=True):
+        text = text[: match.start(name) - start] + new[name] + text[match.end(name) - start :]
+    return text
+
+
+def _year(match: re.Match[str]) -> str:
+    year = match.groupdict().get("year")
+    return str(_four_digits(year)) if year else NO_YEAR
+
+
+def _four_digits(year: str) -> int:
+    number = int(year.lstrip("'"))
+    return number if number > 99 else number + (2000 if number < 30 else 1900)
+
+
+def _year_like(original: str, year: int) -> str:
+    if original.startswith("'"):
+        return f"'{year % 100:02d}"
+    return f"{year % 100:02d}" if len(original) == 2 else f"{year:04d}"
+
+
+def _month_like(original: str, month: int) -> str:
+    letters = original.rstrip(".")
+    name = MONTHS[month].capitalize()
+    if letters.lower() not in MONTHS:
+        name = name[:3] + ("." if original.endswith(".") and len(name) > 3 else "")
+    return name.upper() if letters.isupper() else name.lower() if letters.islower() else name
+
+
+def _ordinal(day: int) -> str:
+    return {1: "st", 2: "nd", 3: "rd"}.get(day % 10 if day not in (11, 12, 13) else 0, "th")

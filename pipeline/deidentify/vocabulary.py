@@ -1,0 +1,297 @@
+"""Words that detectors lean on: names of people and places, and medical words that are neither.
+
+Names of people come from Faker's lists for all locales in Latin script, common English words
+from its word list; the clinical lists are ours.
+"""
+
+import importlib
+import pkgutil
+import re
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+EPONYMS = words(
+    """
+    addison alzheimer apgar asperger babinski baker barre barr barré barrett bartholin bartter behcet bell
+    berger bowen braxton broca brugada buerger burkitt charcot chiari chagas cheyne coombs cooper cowden
+    creutzfeldt crohn cushing dandy down downs dupuytren duchenne ebstein ehlers epstein ewing fabry
+    fallot fanconi foley fontan frank friedreich gardner gaucher gilbert gilles glasgow gleason
+    goodpasture graves guillain hansen hartmann hartnup hashimoto henoch heimlich hirschsprung hodgkin
+    hodgkins horner huntington hurler jakob johnson kaposi kallmann kawasaki kegel klinefelter korsakoff
+    krabbe kussmaul langerhans leigh leber lewy lou gehrig lyme lynch mallory marfan mcburney meckel
+    meniere ménière menetrier merkel mohs moebius munchausen murphy niemann noonan osgood osler paget pap
+    papanicolaou parkinson parkinsons peyronie pick plummer pott prader purkinje ramsay raynaud reed
+    reiter rett reye reynaud romberg rorschach salter sanger schilling schonlein scheuermann sezary
+    sheehan sjogren sjögren snellen stevens still sturge swan sydenham takayasu tay sachs tietze tinel
+    tourette turner valsalva virchow vincent waldenstrom waterhouse wegener weber werdnig wernicke whipple
+    willebrand williams willis wilms wilson wolff wolfram zellweger zollinger ellison danlos jeghers peutz
+    barrington tanner kocher pringle billroth hickman holter doppler wallenberg zenker schwann bowman
+    henle langer gram giemsa wright golgi krebs kerley lisfranc colles smith monteggia galeazzi angelman
+    sotos usher alport bardet biedl alagille stargardt pompe menkes batten canavan alexander refsum hunter
+    sanfilippo morquio stickler treacher collins crouzon apert pfeiffer denys drash schmorl perthes legg
+    calve blount sever kohler freiberg mckusick pelizaeus merzbacher
+    """
+)
+"""People who became the name of a disease, sign, score or instrument."""
+
+UNLIKELY_ENDING = re.compile(
+    r"(?:tion|sion|ance|ence|ism|ity|ular|cytic|ness|ing|ings|born|borns|ment|ical|ology|able|ible)$"
+)
+"""Endings of English nouns and adjectives; a word with one is a name only where it is a known one."""
+
+EPONYM_NOUN = re.compile(
+    r"(?:['’ʼ]?\s?s)?(?:[\s/–-]+\w+)?[\s-]+(?:disease|diseases|syndrome|syndromes|sign|signs|score|scores|scale|lymphoma|"
+    r"lymphomas|palsy|catheter|thyroiditis|chorea|contracture|sarcoma|tumou?rs?|maneuver|manoeuvre|test|reflex|criteria|"
+    r"classification|grade|law|phenomenon|esophagus|oesophagus|ulcer|cyst|fracture|node|nodes|nodule|body|bodies|procedure|operation|"
+    r"anemia|anaemia|disorder|dystrophy|atrophy|ataxia|neuropathy|sclerosis|virus|antigen|stain|cells?|encephalopathy|"
+    r"type|like|monitor|line|index|formula|method|encephalitis|macroglobulinemia|factor|granulomatosis|arteritis|"
+    r"purpura|malformation|anomaly|tetralogy|triad|fasciitis|hernia|gangrene|paralysis|pupils?|lesions?|stage|"
+    r"nephropathy|optic|dementia|mutations?|gene|protein|cancer)\b",
+    re.IGNORECASE,
+)
+"""What follows a name that is medicine rather than a person."""
+
+MEDICAL = words(
+    """
+    ada aids als ama ards asa bph bun cabg cad cbc cdc chf ckd cml copd covid cpap crp cva dvt ecg eeg ekg
+    er esr fda gerd hiv hpv hba1c hdl htn ibs icu ild inr iv ldl lfts mi mri mrn mrsa ms nhl nih nsaid
+    nsaids nyha pcos pe psa ptsd ra rbc sle std tb tia tsh uti wbc who dax mra lvad pnes tpa dx hx rx sx
+    tx pt pts pmh fhx shx ed abilify accutane acetaminophen actos adderall advil advair albuterol
+    aldactone aleve allegra amaryl ambien amoxicillin aranesp aricept aspirin ativan augmentin avandia
+    avastin azt bactrim baclofen benadryl botox buspar bystolic celebrex celexa chantix cialis cipro
+    clozapine colace coreg coumadin cozaar crestor cymbalta dexamethasone depakote digoxin dilantin
+    dilaudid diovan effexor eliquis enbrel flagyl flexeril flomax flonase fosamax gabapentin glucophage
+    gleevec haldol heparin herceptin humalog humira hydrocodone ibuprofen imdur imitrex insulin januvia
+    keflex keppra klonopin lamictal lantus lasix levaquin levodopa levothyroxine lexapro lipitor lithium
+    lortab lovenox lunesta lupron lyrica marijuana medrol metformin methotrexate miralax mobic morphine
+    motrin naproxen neurontin nexium norco norvasc opdivo oxycodone oxycontin paxil pepcid percocet
+    plaquenil plavix pradaxa premarin prevacid prilosec prinivil propecia protonix provigil prozac
+    remicade remeron requip restoril risperdal ritalin rituxan robaxin seroquel sinemet singulair soma
+    spiriva strattera suboxone symbicort synthroid tamiflu tamoxifen tegretol topamax toradol toprol
+    tramadol trazodone tylenol ultram valium valtrex ventolin viagra vicodin voltaren vytorin warfarin
+    wellbutrin xanax xarelto zantac zestril zithromax zocor zofran zoloft zyprexa zyrtec bromocriptine
+    selegiline dopamine ketamine nicotine cocaine heroin caffeine melatonin prednisone fentanyl lidocaine
+    epinephrine thalidomide estrogen progesterone testosterone vitamin calcium magnesium potassium sodium
+    iron zinc glucose creatinine troponin hemoglobin bilirubin albumin cancer carcinoma leukemia lymphoma
+    melanoma sarcoma diabetes hypertension asthma arthritis influenza ebola zika malaria cholera rubella
+    measles mumps pneumonia sepsis stroke dementia autism epilepsy migraine gout lupus psoriasis eczema
+    acne anemia angina bronchitis cataract celiac chlamydia cirrhosis colitis conjunctivitis constipation
+    cyst dermatitis diarrhea edema emphysema endometriosis fever fibroid fibromyalgia fistula gallstones
+    gastritis glaucoma goiter gonorrhea gynecomastia headache hepatitis hernia herpes hiccups hives
+    impetigo jaundice keloid kidney liver lung heart brain breast colon prostate ovary ovarian cervical
+    thyroid pancreas pancreatic skin bone blood marrow spine spleen stomach uterus vertigo warts nausea
+    vomiting dysphagia dyspnea syncope trisomy monosomy chromosome syndrome disease disorder escherichia
+    coli staphylococcus streptococcus candida clostridium salmonella helicobacter pylori klebsiella
+    pseudomonas mycobacterium listeria legionella toxoplasma plasmodium giardia aspergillus borrelia
+    treponema neisseria haemophilus diagnosis diagnoses prognosis treatment symptoms causes prevention
+    history physical examination assessment plan impression subjective objective review systems allergies
+    medications surgery surgical family social chief complaint present illness vital signs laboratory
+    laboratories radiology imaging discharge admission follow-up hospital clinic emergency department
+    doctor doctors nurse nurses patient patients physician guest_family guest_clinician mom dad mother
+    father sister brother daughter son wife husband aunt uncle grandma grandpa grandmother grandfather
+    baby infant child children medical medicine medicines center centre health healthcare care unit dose
+    tablet capsule injection oral therapy chemotherapy radiation transplant biopsy scan ultrasound x-ray
+    xray ct pet dna rna gene protein enzyme receptor antibody caucasian hispanic african-american african
+    asian european american english spanish german french italian chinese japanese indian mexican irish
+    jewish ashkenazi christian muslim internet medicare medicaid medline medlineplus pubmed google
+    facebook walmart walgreens cvs genetics question questions passage options answer abstract dialogue
+    conversation note message short background methods results conclusion conclusions conclusively
+    objectives purpose design setting introduction yes no maybe true false okay ok hello hi hey good
+    morning afternoon evening thanks thank please well sure right mhm hmm uh um yeah yep problem problems
+    drug drugs entity entities mention mentions type types chemical chemicals sentence topic statement
+    micu picu nicu sicu ccu pacu ctu survival guidelines monday tuesday wednesday thursday friday saturday
+    sunday january february march april may june july august september october november december today
+    tomorrow yesterday christmas thanksgiving easter halloween summer winter autumn spring dear sincerely
+    regards subject re mr mrs dr miss prof sir madam ma'am key points fig figure table section chapter
+    normal negative positive acute chronic mild moderate severe left bilateral upper lower male female
+    """
+)
+"""Lower-case words that are never PHI of their own."""
+
+MEDICAL_ENDING = re.compile(
+    r"(?:itis|osis|oses|emia|aemia|oma|omas|omata|pathy|pathies|algia|plasia|plegia|trophy|ectomy|otomy|ostomy|scopy|"
+    r"graphy|gram|logy|uria|penia|philia|rrhea|rrhoea|pril|olol|sartan|statin|mycin|micin|cillin|cycline|azole|oxacin|"
+    r"vir|mab|nib|zepam|zolam|barbital|caine|dipine|semide|thiazide|formin|gliptin|glitazone|glutide|parin|xaban|"
+    r"triptan|setron|tidine|prazole|oxetine|traline|pramine|triptyline|azine|idone|apine|profen|coxib|sone|solone|"
+    r"onide|terol|tropium|lukast|bicin|taxel|platin|rubicin|mustine|phosphamide|trexate|fungin|quine|dronate|"
+    r"phylline|amide|amine|idine|urane|toin|gabalin|ase|ases|cyte|cytes|globin|globulin|genic|toxin|virus|viridae|"
+    r"bacter|coccus|coccal|syndrome|eal|ical|iasis|esthesia|aesthesia|phagia|cephaly|phyria|lexia|kinesia|somnia|atresia|phasia|toxicity|thyroidism|pnea|pnoea|rrhage|edema)$"
+)
+"""Endings of diseases, procedures, drugs and organisms."""
+
+AMBIGUOUS = words(
+    """
+    will mark grace hope faith joy rose lily may april june august summer autumn dawn sky chase hunter
+    mason carter cooper taylor tyler baker fisher walker parker porter turner cook page price rice bush
+    wood woods stone hill hall lake rivers banks fields park parks long short little young old white black
+    brown green gray grey gold silver best good sweet strong wise bright small rich poor max van bell ball
+    day days week knight king queen prince bishop pope church christian case cases means man men lane
+    street road ford bridges brooks marsh moss berry cherry pepper ginger olive basil sage rosemary angel
+    miracle destiny heaven star drew pat sue bill bob rob jack frank gene art dean chance guy don dot ray
+    rod wade mike charity patience pearl ruby amber crystal jade ivy fern holly heather violet iris
+    jasmine daisy sandy rusty dusty misty stormy sunny robin wren jay dove love power powers person house
+    houses wall walls mills miller bond cash wells ward head foot hand hands legs back chest bone bones
+    tongue burns payne paine savage moody noble golden barber butler farmer gardner singer weaver potter
+    mayo major sergeant victor vera era ana an per is so to see do in of on at ten five six chan le la ed
+    al bo he ho hu ma me my no oh li lo sa sun von der be we
+    """
+)
+"""Names that are English words too: a name only where capitals and neighbours say so."""
+
+FUNCTION_WORDS = words(
+    """
+    afterwards am amongst an anyhow anyway anywhere are became becomes becoming been beforehand being
+    below beside besides bottom ca cannot did does doing done due eleven elsewhere empty everywhere except
+    fifteen fifty formerly forty further had has hence hereafter hereby herein hereupon hers i is latter
+    latterly made meanwhile mine moreover mostly namely neither nevertheless nine nobody noone nowhere
+    otherwise ours ourselves please re regarding seemed seeming seems sixty somehow sometime somewhere
+    thence thereafter thereby therefore therein thereupon thru towards twelve twenty unless used using via
+    was were whence whenever whereafter whereas whereby wherein whereupon wherever whither whoever yours
+    yourselves
+    """
+)
+"""Small words of English that Faker's word list lacks."""
+
+TITLES = words(
+    """
+    dr mr mrs ms miss mx prof professor doctor nurse sir madam dame rev reverend father sister md phd do
+    rn np pa dds dvm jr sr ii iii iv esq fnp lpn mph facs frcp facp
+    """
+)
+"""Kept where they stand beside a name."""
+
+PARTICLES = words(
+    """
+    van von der den ter de del della da di du des dos la le bin ibn al el af zu y e and
+    """
+)
+"""Small words of surnames, kept."""
+
+STATES = {
+    "AL": "Alabama", "AK": "Alaska", "AZ": "Arizona", "AR": "Arkansas", "CA": "California", "CO": "Colorado",
+    "CT": "Connecticut", "DE": "Delaware", "DC": "District of Columbia", "FL": "Florida", "GA": "Georgia",
+    "HI": "Hawaii", "ID": "Idaho", "IL": "Illinois", "IN": "Indiana", "IA": "Iowa", "KS": "Kansas",
+    "KY": "Kentucky", "LA": "Louisiana", "ME": "Maine", "MD": "Maryland", "MA": "Massachusetts",
+    "MI": "Michigan", "MN": "Minnesota", "MS": "Mississippi", "MO": "Missouri", "MT": "Montana",
+    "NE": "Nebraska", "NV": "Nevada", "NH": "New Hampshire", "NJ": "New Jersey", "NM": "New Mexico",
+    "NY": "New York", "NC": "North Carolina", "ND": "North Dakota", "OH": "Ohio", "OK": "Oklahoma",
+    "OR": "Oregon", "PA": "Pennsylvania", "PR": "Puerto Rico", "RI": "Rhode Island", "SC": "South Carolina",
+    "SD": "South Dakota", "TN": "Tennessee", "TX": "Texas", "UT": "Utah", "VT": "Vermont", "VA": "Virginia",
+    "WA": "Washington", "WV": "West Virginia", "WI": "Wisconsin", "WY": "Wyoming",
+}  # fmt: skip
+
+WIDE_PLACES = words(
+    """
+    africa asia europe america americas antarctica australia-asia north south east west northern southern
+    eastern western sub-saharan mediterranean caribbean atlantic pacific arctic scandinavia latin central
+    middle united states kingdom us usa u.s. u.s.a. u.s uk u.k. the of and eu earth world sahara amazon
+    balkans
+    """
+)
+"""Words of regions as wide as a continent, and of the United States and Kingdom: they identify nobody."""
+
+
+class Names(NamedTuple):
+    """Lower-case names of people."""
+
+    first: frozenset[str]
+    last: frozenset[str]
+    female: frozenset[str]
+    male: frozenset[str]
+
+
+@lru_cache(maxsize=1)
+def names() -> Names:
+    """Names of all of Faker's locales in Latin script; ``female`` and ``male`` are first names of one sex."""
+    import faker.providers.person as locales
+
+    found: dict[str, set[str]] = {
+        "first_names": set(),
+        "last_names": set(),
+        "first_names_female": set(),
+        "first_names_male": set(),
+    }
+    latin = re.compile(r"[A-Za-zÀ-ž'’-]{2,}")
+    for module in pkgutil.iter_modules(locales.__path__):
+        if module.ispkg:
+            provider = importlib.import_module(f"{locales.__name__}.{module.name}").Provider
+            for attribute in dir(provider):
+                values: Any = getattr(provider, attribute)
+                for kind, collected in found.items():
+                    if attribute.startswith(kind) and isinstance(values, tuple | list | dict | set):
+                        collected.update(
+                            v.lower() for v in values if isinstance(v, str) and latin.fullmatch(v)
+                        )
+    female, male = found["first_names_female"], found["first_names_male"]
+    return Names(
+        frozenset(found["first_names"]),
+        frozenset(found["last_names"]),
+        frozenset(female - male),
+        frozenset(male - female),
+    )
+
+
+@lru_cache(maxsize=1)
+def plain_first_names() -> frozenset[str]:
+    """Lower-case first names usual in the United States that hardly are anything else."""
+    from faker.providers.person.en_US import Provider
+
+    usual = {str(name).lower() for name in [*Provider.first_names_female, *Provider.first_names_male]}
+    places = {
+        "carolina",
+        "chelsea",
+        "georgia",
+        "virginia",
+        "savannah",
+        "sydney",
+        "brooklyn",
+        "israel",
+        "jordan",
+        "chad",
+        "dallas",
+        "austin",
+        "houston",
+        "kenya",
+        "madison",
+        "florence",
+        "lourdes",
+        "diego",
+        "angelica",
+        "veronica",
+    }
+    return frozenset(usual - common_words() - EPONYMS - places)
+
+
+@lru_cache(maxsize=1)
+def common_words() -> frozenset[str]:
+    """Lower-case English words too common to be a name on their own."""
+    from faker.providers.lorem.en_US import Provider
+
+    return AMBIGUOUS | MEDICAL | FUNCTION_WORDS | frozenset(Provider.word_list)
+
+
+@lru_cache(maxsize=1)
+def countries() -> tuple[str, ...]:
+    """Names of countries, sorted."""
+    from faker.providers.address.en_US import Provider
+
+    return tuple(sorted({str(name) for name in Provider.countries} - {"United States of America"}))
+
+
+def is_medical(word: str) -> bool:
+    """Whether a word is a term of medicine or everyday life rather than of a person or place."""
+    lower = word.lower().removesuffix("'s").removesuffix("’s").strip(".,;:")
+    if lower in MEDICAL:
+        return True
+    known = names()
+    return (
+        len(lower) > 5
+        and MEDICAL_ENDING.search(lower) is not None
+        and lower not in known.first
+        and lower not in known.last
+    )

@@ -1,0 +1,169 @@
+"""Score the candidate, the bare base and the champion on the same test rows.
+
+    python -m pipeline.evaluate
+
+Reads data/split/test.parquet, data/resampled/canaries.parquet, models/base, models/release and,
+where ``evaluate.champion`` or ``evaluate.reference`` name one, a pulled release. Writes
+data/predictions/<system>.parquet, the only place that holds answers, and
+reports/evaluate.json::
+
+    release_digest        of the models/release that was evaluated
+    champion, reference   release ids, or null
+    systems               base, candidate and those of champion, reference that are set
+    rows                  in = out + held_out; held out are rows of tasks the adapter has not learnt
+    untrained             {task: rows} of those
+    tasks                 {task: metric, rows, groups, one score with its interval and the number
+                          of malformed answers a system, comparison, reference_comparison}
+    mean, worst           a system; mean.comparison: candidate minus the other over the tasks both
+                          know
+    champion_rows         {task: test rows the champion was judged on}, null where unknown
+    gone                  tasks the champion serves and the candidate does not
+    canaries              memorisation, null where none were planted
+    load_check            {task: largest difference of logits, stock PEFT against native}
+
+A task the champion does not know (new since) is compared with the base, and says so in
+``comparison.against``. Intervals and tests are those of pipeline.evaluate.statistics.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipeline import base, paths
+from pipeline.digests import folder_digest
+from pipeline.errors import DataError, InputError, ReleaseCorrupt
+from pipeline.evaluate import canaries, load_check
+from pipeline.evaluate.answers import Question, answer, question
+from pipeline.evaluate.scores import Predictions, score
+from pipeline.evaluate.system import System
+from pipeline.files import new_folder
+from pipeline.metrics import metric_for
+from pipeline.moelora import saving
+from pipeline.params import Evaluate, Params
+from pipeline.stage import Progress, Report, main
+
+
+def run(params: Params, progress: Progress) -> Report:
+    """Answer every test row with every system, and compare."""
+    test, planted = _read(paths.TEST_SPLIT, "split"), _read(paths.CANARIES, "resample")
+    releases = {"champion": params.evaluate.champion, "reference": params.evaluate.reference}
+    others = {name: _pulled(release) for name, release in releases.items() if release}
+    for task, task_type in test.select("task", "task_type").unique().sort("task").iter_rows():
+        metric_for(task, task_type, params.evaluate)  # a wrong name must not cost a whole run
+    model, tokenizer = base.load(params.compute)
+    adapter = saving.load(model, paths.RELEASE_NATIVE)
+    tasks = sorted(adapter.config.tasks)
+    rows = test.filter(pl.col("task").is_in(tasks)).sort("task", "sample_id")
+    planted = planted.filter(pl.col("task").is_in(tasks)).sort("canary_id")
+    asked = [
+        question(tokenizer, task, task_type, text, choices, params.evaluate.max_tokens)
+        for task, task_type, text, choices in rows.select(
+            "task", "task_type", "input", "answer_choices"
+        ).iter_rows()
+    ]
+    count = _Counter(progress, len(rows) * (2 + len(others)) + len(planted))
+    candidate = System(model, tokenizer, adapter.tasks)
+    bare = System(model, tokenizer, lambda _tasks: adapter.disabled())
+    predictions = {
+        "base": _predict(bare, rows, asked, params.evaluate, count),
+        "candidate": _predict(candidate, rows, asked, params.evaluate, count),
+    }
+    memorised = canaries.measure(candidate, planted, params.evaluate, count) if len(planted) else None
+    known = {}
+    for name, folder in others.items():
+        adapter.unload()
+        adapter = saving.load(model, folder / paths.RELEASE_NATIVE.name)
+        known[name] = set(adapter.config.tasks)
+        system = System(model, tokenizer, adapter.tasks)
+        shared = rows["task"].is_in(sorted(known[name]))
+        predictions[name] = _predict(
+            system,
+            rows.filter(shared),
+            [asked[i] for i in shared.arg_true()],
+            params.evaluate,
+            count,
+        )
+    scores, scored = score(tasks, predictions, params.evaluate)
+    _write(scored)
+    outside = test.filter(~pl.col("task").is_in(tasks))
+    return {
+        "release_digest": folder_digest(paths.RELEASE),
+        **releases,
+        "systems": list(predictions),
+        "rows": {"in": len(test), "out": len(rows), "held_out": len(outside)},
+        "untrained": dict(outside.group_by("task").len().sort("task").iter_rows()),
+        **_rounded(scores),
+        "champion_rows": _rows_of_champion(others.get("champion")),
+        "gone": sorted(known.get("champion", set()) - set(tasks)),
+        "canaries": _rounded(memorised),
+        "load_check": _rounded(load_check.differences(params.compute)),
+    }
+
+
+class _Counter:
+    """Progress over all systems, and the place where the stage may be stopped."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def __call__(self, rows: int) -> None:
+        self.progress.check_stop()
+        self.done += rows
+        self.progress.update(self.done, self.total, "rows answered")
+        self.progress.count(rows_answered=self.done)
+
+
+def _read(path: Path, stage: str) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run `python -m pipeline.{stage}` first") from None
+
+
+def _pulled(release: str) -> Path:
+    """The verified folder of a pulled release; InputError with the command that pulls it."""
+    from pipeline.registry import pulled, verify_folder
+
+    folder = pulled(release)
+    if not folder.is_dir():
+        raise InputError(f"release {release} is not on this machine: moelora pull {release}")
+    try:
+        verify_folder(folder, release)
+    except ReleaseCorrupt as error:
+        raise InputError(str(error)) from None
+    return folder
+
+
+def _rows_of_champion(folder: Path | None) -> dict[str, int] | None:
+    """Test rows a task from the champion's own metrics.json."""
+    if folder is None or not (folder / "metrics.json").is_file():
+        return None
+    tasks = json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("tasks", {})
+    return {task: figures["rows"] for task, figures in sorted(tasks.items())}
+
+
+def _predict(
+    system: System, rows: pl.DataFrame, asked: Sequence[Question], params: Evaluate, count: _Counter
+) -> pl.DataFrame:
+    answers = answer(system, asked, params.max_new_tokens, params.batch_tokens, count)
+    return rows.with_columns(pl.Series("prediction", answers, pl.String))
+
+
+def _write(predictions: Predictions) -> None:
+    with new_folder(paths.PREDICTIONS) as folder:
+        for name, frame in predictions.items():
+            frame.sort("task", "sample_id").write_parquet(folder / f"{name}.parquet")
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to six significant digits, for readers of the report."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main("evaluate", run)

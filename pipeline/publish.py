@@ -1,0 +1,254 @@
+"""Publish the release the gate passed: ``python -m pipeline.publish``.
+
+Reads models/release, models/base, the reports of the stages before it and dvc.lock; writes the
+release to the registry that ``publish.registry`` names, and reports/publish.json. Where the gate
+blocked, or no registry is configured, nothing is published: the report says why, exit code 0.
+
+A release is the files of models/release and five about them: README.md (the model card),
+metrics.json, gate.json, profile.json and lineage.json. They hold stable facts only, so that the
+same inputs give the same release id; who, when and which git commit go to the registry's history.
+No record's text is in any of them. Channels are not moved here.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline import STAGES, paths
+from pipeline.digests import canonical_json, folder_digest
+from pipeline.errors import PipelineError
+from pipeline.files import link_or_copy
+from pipeline.params import Params
+from pipeline.registry import Registry
+from pipeline.stage import Progress, Report, main
+
+PACKAGES = ("faker", "numpy", "peft", "polars", "presidio-analyzer", "spacy", "torch", "transformers")
+"""Packages whose version may change a release's bytes."""
+
+
+def run(params: Params, progress: Progress) -> Report:
+    """Publish, or say why not.
+
+    Raises PipelineError where a report is missing or tells of other files than those at hand,
+    RegistryError where the registry fails; a reader then sees no release.
+    """
+    gate = _report("gate")
+    if gate["verdict"] not in ("pass", "overridden"):
+        return _unpublished(f"the gate's verdict is {gate['verdict']}")
+    if params.publish.registry is None:
+        return _unpublished("publish.registry is null")
+    if folder_digest(paths.RELEASE) != gate["release_digest"]:
+        raise PipelineError(f"the gate judged other files than {paths.RELEASE} holds: dvc repro publish")
+    registry = Registry.open(params.publish.registry)
+    paths.SCRATCH.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=paths.SCRATCH, prefix="release-") as temporary:
+        folder = Path(temporary)
+        progress.update(0, 2, "assembling the release")
+        assemble(folder, params)
+        progress.update(1, 2, "uploading")
+        facts = {"by": _actor(), "reason": f"gate: {gate['verdict']}", "git_commit": _git_commit()}
+        receipt = registry.publish(folder, facts)
+    if gate["verdict"] == "overridden" and not receipt.already:
+        registry.append_history("overridden", receipt.release, **gate["override"])
+    progress.update(2, 2, f"release {receipt.release}")
+    progress.count(files_uploaded=receipt.uploaded, files_present=receipt.files - receipt.uploaded)
+    return {
+        "published": True,
+        "release": receipt.release,
+        "files": receipt.files,
+        "bytes": receipt.bytes,
+        "reason": None,
+    }
+
+
+def _unpublished(reason: str) -> Report:
+    print(f"publish: nothing published: {reason}", flush=True)
+    return {"published": False, "release": None, "files": 0, "bytes": 0, "reason": reason}
+
+
+def assemble(folder: Path, params: Params) -> None:
+    """Fill ``folder`` with the files of the release, the same bytes for the same inputs."""
+    for source in sorted(paths.RELEASE.rglob("*")):
+        if source.is_file():
+            link_or_copy(source, folder / source.relative_to(paths.RELEASE))
+    gate, metrics, profile = _report("gate"), _report("evaluate"), _report("split")["profile"]
+    about = {
+        "metrics.json": metrics,
+        "gate.json": gate,
+        "profile.json": profile,
+        "lineage.json": lineage(params),
+    }
+    for name, value in about.items():
+        (folder / name).write_text(canonical_json(value), encoding="utf-8")
+    card = model_card(_base_name(params), metrics, gate, profile)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def lineage(params: Params) -> dict[str, Any]:
+    """What a release was made from: dvc.lock entries of the stages before, digests of the input
+    files, parameters, key id, base model, package versions.
+
+    Raises PipelineError where dvc.lock tells of another run.
+    """
+    used = params.model_dump(mode="json", by_alias=True, exclude={"base", "publish"})
+    return {
+        "stages": _locked_stages(),
+        "inputs": sorted(shard["shard"] for shard in _report("ingest")["shards"]),
+        "params": used,
+        "key_id": _report("deidentify")["key_id"],
+        "base": {
+            "model": _base_name(params),
+            "revision": params.base.revision,
+            "digest": folder_digest(paths.BASE),
+        },
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def model_card(base: str, metrics: dict[str, Any], gate: dict[str, Any], profile: dict[str, Any]) -> str:
+    """The release's README.md, with the front matter that model hubs read.
+
+    ``metrics`` and ``gate`` are the reports of evaluate and gate, ``profile`` that of split;
+    scores are shares of 1.
+    """
+    front = {
+        "library_name": "peft",
+        "base_model": base,
+        "license": "other",
+        "license_name": "stated-by-the-operator",
+        "language": sorted({tag.split("-")[0].lower() for tag in profile["languages"]}),
+        "pipeline_tag": "text-generation",
+        "tags": ["lora", "medical", "moelora", "multi-task", "peft"],
+    }
+    tasks = metrics["tasks"]
+    score_rows = [
+        f"| {task} | {entry['metric'] or ''} | {entry['rows']} "
+        f"| {_score(entry['base'])} | {_score(entry['candidate'])} |"
+        for task, entry in sorted(tasks.items())
+    ]
+    mean = metrics["mean"]
+    score_rows.append(f"| **mean** | | | {_score(mean['base'])} | {_score(mean['candidate'])} |")
+    rule_rows = [
+        f"| {rule['rule']} | {rule['task'] or ''} | {rule['outcome']} | {rule['why'].replace('|', '/')} |"
+        for rule in gate["rules"]
+    ]
+    load = f'model = PeftModel.from_pretrained(base, "tasks/{min(tasks, default="TASK")}")'
+    return f"""---
+{yaml.safe_dump(front, sort_keys=False)}---
+
+# MOELoRA adapter for {len(tasks)} medical tasks
+
+Low-rank adapter of `{base}`, trained on all tasks at once as a mixture of low-rank experts whose
+weights depend on the task alone. `moelora/` is the adapter as trained; `tasks/<task>/` is the same
+adapter for one task as an ordinary PEFT LoRA, which stock software loads:
+
+```python
+from peft import PeftModel
+{load}
+```
+
+## Scores
+
+On this release's test split, from 0 to 1, with 95 % intervals; base is the model without the adapter.
+
+| task | metric | rows | base | adapter |
+|---|---|---|---|---|
+{chr(10).join(score_rows)}
+
+## Gate
+
+Verdict: **{gate["verdict"]}**.
+
+| rule | task | outcome | why |
+|---|---|---|---|
+{chr(10).join(rule_rows)}
+
+## Intended use
+
+Research and engineering on the tasks listed above, in the form of their training data. Every other
+use needs an evaluation of its own.
+
+**Not a medical device.** No output may decide, alone or unread, on the diagnosis or treatment of a
+person.
+
+## Limits
+
+- The scores hold for data like the test split; other hospitals, languages and years differ.
+- A task whose rule is `undecided` had too few test rows to tell a loss from chance.
+- The base model's own errors and biases remain.
+- Training text was de-identified by software, which misses some of what identifies people. Residual
+  risk remains; an adapter can memorise. Handle it as its data's owner demands.
+
+## Data and licences
+
+The operator of the pipeline supplied the training data and states its licences, as those of this
+adapter; the base model's licence applies as well. `profile.json` has counts and histograms of the
+data, `lineage.json` the digests of every input, `metrics.json` and `gate.json` all figures.
+"""
+
+
+def _score(system: dict[str, Any]) -> str:
+    if system["score"] is None:
+        return "not measured"
+    return f"{system['score']:.3f} ({system['low']:.3f} to {system['high']:.3f})"
+
+
+def _base_name(params: Params) -> str:
+    """The base as a model hub or a package knows it; of a local folder its name, not its path."""
+    model = params.base.model
+    return Path(model).name if Path(model).is_absolute() or Path(model).is_dir() else model
+
+
+def _report(stage: str) -> dict[str, Any]:
+    path = paths.report(stage)
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        raise PipelineError(f"{path} is missing or no JSON: dvc repro publish") from None
+    return report
+
+
+def _locked_stages() -> dict[str, Any]:
+    """The entries of dvc.lock, once its reports are those at hand; none where DVC did not run."""
+    try:
+        lock = yaml.safe_load(paths.DVC_LOCK.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    entries = {name: lock["stages"][name] for name in STAGES[:-1] if name in lock["stages"]}
+    for stage, entry in entries.items():
+        for out in entry.get("outs", []):
+            report = paths.report(stage)
+            if out["path"] == report.as_posix() and out["md5"] != _md5(report):
+                raise PipelineError(f"dvc.lock tells of another run than {report}: dvc repro publish")
+    return entries
+
+
+def _md5(path: Path) -> str:
+    """DVC's digest of a file."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def _actor() -> str:
+    return os.environ.get("MOELORA_ACTOR") or os.environ.get("USER") or "unknown"
+
+
+def _git_commit() -> str | None:
+    """The commit checked out here, or None where there is no repository, commit or git."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+if __name__ == "__main__":
+    main("publish", run)

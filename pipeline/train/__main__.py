@@ -1,0 +1,159 @@
+"""Train one MOELoRA adapter for all tasks, or a plain LoRA (train.method), always from scratch.
+
+    python -m pipeline.train
+
+Reads models/base, data/resampled, data/split/train.parquet and validation.parquet; writes
+models/adapter, reports/train.json and reports/plots/train (DVCLive's metric files).
+
+Each optimiser step takes the next ``train.batch_records`` draws of the order, packed without
+padding; the loss is the mean over all answer tokens of the step. The adapter with the lowest
+validation loss, averaged over tasks, is what is saved. Stopped by SIGTERM, it saves and exits
+75; killed, it loses at most ``train.checkpoint_every`` steps. Either way the same command goes
+on and ends with the bytes of an uninterrupted run.
+"""
+
+import math
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import pipeline
+from pipeline import base, moelora, paths
+from pipeline.digests import file_digest, folder_digest, value_digest
+from pipeline.files import new_folder
+from pipeline.moelora import MoeLora, MoeLoraConfig, saving
+from pipeline.params import Params
+from pipeline.stage import Progress, Report, main
+from pipeline.train import attention, checkpoint, data
+from pipeline.train.checkpoint import State
+from pipeline.train.loop import Loop
+
+HEALTH_STEPS = 5
+"""Steps at either end whose mean loss the report's health compares."""
+
+
+def run(params: Params, progress: Progress) -> Report:
+    """Train on what resample ordered; returns the report. See the module's docstring."""
+    train = params.train
+    order = data.read_order()
+    records = data.read_training_records(order)
+    tasks = sorted(records["task"].unique())
+    validation = data.choose_validation(tasks, train.validation_records)
+    model, tokenizer = base.load(params.compute)
+    inputs = {
+        str(path): file_digest(path)
+        for path in (paths.ORDER, paths.CANARIES, paths.TRAIN_SPLIT, paths.VALIDATION_SPLIT)
+    }
+    base_digest = folder_digest(paths.BASE)
+    tokens = data.tokenise(
+        records.vstack(validation), tokenizer, train, progress, inputs=inputs, base=base_digest
+    )
+    adapter = moelora.inject(
+        model,
+        MoeLoraConfig(
+            tasks=tuple(tasks),
+            method=train.method,
+            rank=train.rank,
+            experts=train.experts,
+            alpha=train.alpha,
+            dropout=train.dropout,
+            targets=train.targets,
+            seed=train.seed,
+        ),
+    )
+    # A row of its own for each sample where packing is not safe.
+    row_tokens = train.micro_batch_tokens if attention.enable(model) else 1
+    with checkpoint.folder(_fingerprint(params, inputs, base_digest)) as checkpoints:
+        loop = Loop(
+            adapter,
+            train,
+            params.compute.device,
+            row_tokens,
+            tokens,
+            order["sample_id"].to_list(),
+            validation["sample_id"].to_list(),
+            checkpoints,
+            progress,
+        )
+        state = loop.run()
+    with new_folder(paths.ADAPTER) as folder:
+        saving.save(adapter, folder)
+    with new_folder(paths.PLOTS / "train") as folder:
+        _write_plots(state, folder)
+    draws = [tokens[sample_id] for sample_id in order["sample_id"]]
+    return {
+        "steps": loop.steps,
+        "records": len(draws),
+        "records_cut": sum(sample.cut for sample in draws),
+        "tokens": sum(sample.length for sample in draws),
+        "answer_tokens": sum(len(sample.ids) - sample.answer_start for sample in draws),
+        "validation_records": validation.height,
+        "parameters": _parameters(adapter),
+        "best_step": state.best_step,
+        "health": _health(state),
+        "gate": {task: adapter.weights(task).tolist() for task in tasks},
+        "curve": state.curve,
+        "validation": state.validation,
+    }
+
+
+def _fingerprint(params: Params, inputs: dict[str, str], base_digest: str) -> str:
+    """Names all that decides the trained bytes."""
+    root = Path(pipeline.__file__).parent
+    code = [*root.glob("train/*.py"), *root.glob("moelora/*.py"), root / "prompts.py", root / "base.py"]
+    return value_digest(
+        {
+            "inputs": inputs,
+            "base": base_digest,
+            "compute": params.compute.model_dump(),
+            "train": params.train.model_dump(),
+            "code": {str(file.relative_to(root)): file_digest(file) for file in code},
+            "versions": {name: metadata.version(name) for name in ("torch", "transformers", "safetensors")},
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+        }
+    )[:32]
+
+
+def _parameters(adapter: MoeLora) -> dict[str, int]:
+    return {
+        "trained": sum(parameter.numel() for parameter in adapter.adapter_parameters().values()),
+        "base": sum(p.numel() for p in adapter.model.parameters() if not p.requires_grad),
+    }
+
+
+def _health(state: State) -> dict[str, Any]:
+    """``finite`` is always true here: another loss ends the stage."""
+    losses = [entry["loss"] for entry in state.curve]
+    first, last = losses[:HEALTH_STEPS], losses[-HEALTH_STEPS:]
+    return {
+        "finite": True,
+        "loss_first": math.fsum(first) / len(first),
+        "loss_last": math.fsum(last) / len(last),
+    }
+
+
+def _write_plots(state: State, folder: Path) -> None:
+    """DVCLive's metric files, from the whole curve at once: the same after any interruption.
+
+    Its ``Live`` is not used: it opens the git repository and fails in one without commits.
+    """
+    from dvclive.plots.metric import Metric
+
+    def write(name: str, step: int, value: float) -> None:
+        metric = Metric(name, str(folder))
+        metric.step = step
+        metric.dump(value)
+
+    for entry in state.curve:
+        for name in ("loss", "learning_rate", "gradient_norm"):
+            write(name, entry["step"], entry[name])
+    for entry in state.validation:
+        write("validation/mean", entry["step"], entry["mean"])
+        for task, loss in entry["tasks"].items():
+            write(f"validation/tasks/{task}", entry["step"], loss)
+
+
+if __name__ == "__main__":
+    main("train", run, saves_on_stop=True)

@@ -1,0 +1,336 @@
+"""The stage: ingested shards in, surrogates out, and nothing of a patient anywhere else."""
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pipeline import key, paths
+from pipeline.deidentify import SCHEMA, audit, findings, run
+from pipeline.deidentify.findings import Document, detect_chunk, documents
+from pipeline.deidentify.replace import Replaced
+from pipeline.deidentify.spans import Span
+from pipeline.errors import DataError, DeidKeyError, PipelineError
+from pipeline.params import Params
+from pipeline.records import INGESTED_SCHEMA
+from pipeline.stage import Progress
+from tests.conftest import Checkout
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+NOTE = (
+    "Patient: Wilhelmina Featherstone, MRN 84620175, seen on 2024-03-09 and on March 16th, 2024. "
+    "She is 93 years old, lives at 12 Quarry Road, Dayton, OH 45410, call 555-867-5309 or "
+    "wilhelmina.featherstone@hospital.org. "
+    "Known Parkinson's disease."
+)
+PLANTED = (
+    "Wilhelmina",
+    "Featherstone",
+    "84620175",
+    "Quarry",
+    "867-5309",
+    "Quillfeather",
+    "2024-03-09",
+    "45410",
+)
+
+
+def record(**values: Any) -> dict[str, Any]:
+    return {
+        "sample_id": "Featherstone-1",
+        "task": "visit-summary",
+        "task_type": "summarization",
+        "input": NOTE,
+        "target": "Ms. Featherstone (MRN 84620175) was seen on 2024-03-09.",
+        "answer_choices": None,
+        "group_id": "Featherstone, Wilhelmina (84620175)",
+        "language": "en",
+        "source": "ward of Dr. Thaddeus Quillfeather",
+        "split": None,
+        "task_label": "visit-summary",
+    } | values
+
+
+def signature(**values: Any) -> dict[str, Any]:
+    choices = ["Dr. Thaddeus Quillfeather", "Dr. Ann Smith"]
+    asked = f"Wilhelmina was examined. Signed: {choices[0]}\nWho signed?\nOptions: {', '.join(choices)}"
+    return record(
+        sample_id="Featherstone-2", task="note-signature", task_type="qa_choice", input=asked, target=choices[0],
+        answer_choices=choices,
+    ) | values  # fmt: skip
+
+
+def triage(**values: Any) -> dict[str, Any]:
+    return record(
+        sample_id="Featherstone-3", task="triage", task_type="classification", input="Featherstone has chest pain.",
+        target="emergency", answer_choices=["emergency", "routine"],
+    ) | values  # fmt: skip
+
+
+def ingest(shard: str, *rows: dict[str, Any]) -> None:
+    paths.INGESTED.mkdir(parents=True, exist_ok=True)
+    lines = [row | {"shard": shard, "line": number} for number, row in enumerate(rows, 1)]
+    pl.DataFrame(lines, schema=INGESTED_SCHEMA).write_parquet(paths.INGESTED / f"{shard}.parquet")
+
+
+def deidentify() -> tuple[dict[str, Any], dict[str, int]]:
+    progress = Progress("deidentify")
+    return run(Params.load(), progress), progress.state["work"]
+
+
+def output() -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(path) for path in sorted(paths.DEIDENTIFIED.glob("*.parquet"))])
+
+
+@pytest.fixture
+def stage(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    """A checkout with a key, that detects in this process."""
+    monkeypatch.setenv(key.VARIABLE, KEY)
+    monkeypatch.setattr("pipeline.deidentify.LABELLED_DOCUMENTS", 10)
+    checkout.params(deidentify__workers=1)
+    key.write_key_id({"a"})
+    return checkout
+
+
+def test_nothing_planted_leaves_the_private_area(stage: Checkout) -> None:
+    ingest("00000000000000aa", record(), signature())
+    ingest("00000000000000bb", triage())
+    done = subprocess.run([sys.executable, "-m", "pipeline.deidentify"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    written = done.stdout + done.stderr
+    for path in Path().rglob("*"):
+        if (
+            path.is_file()
+            and not path.is_relative_to(paths.INGESTED)
+            and not path.is_relative_to("scratch/raw")
+        ):
+            written += path.read_bytes().decode(errors="replace") + path.name
+    written += output().write_ndjson()
+    for planted in PLANTED:
+        assert planted.lower() not in written.lower(), planted
+    assert Path("scratch/raw").stat().st_mode & 0o777 == 0o700
+    for path in Path("scratch/raw").rglob("*"):
+        assert not path.is_file() or "Featherstone" not in path.read_text()
+
+
+def test_a_crash_names_shard_line_and_type_only(stage: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(texts: list[str]) -> list[list[Span]]:
+        if any("84620175" in text for text in texts):
+            raise ValueError(texts)
+        return [[] for _ in texts]
+
+    class Crashing:
+        detect = staticmethod(crash)
+
+    monkeypatch.setattr("pipeline.deidentify.detect.detector", lambda min_score: Crashing)
+    ingest("00000000000000aa", triage(), record())
+    with pytest.raises(PipelineError) as raised:
+        deidentify()
+    assert str(raised.value).startswith(
+        "deidentify: shard 00000000000000aa, line 2: detection failed with ValueError"
+    )
+    assert not paths.DEIDENTIFIED.exists()
+
+
+def test_records_come_out_whole_and_pseudonymised(stage: Checkout) -> None:
+    ingest("00000000000000aa", record(), signature(split="test"), record(sample_id="x", group_id=None))
+    report, _ = deidentify()
+    out = output()
+    assert report["rows"] == {"in": 3, "out": 3}
+    assert out.schema == SCHEMA
+    assert out["sample_id"].is_sorted()
+    assert out["sample_id"].n_unique() == 3
+    assert out["group_id"].n_unique() == 2
+    assert out["source"].n_unique() == 1
+    assert all(
+        set(value) <= set("0123456789abcdef")
+        for name in ("sample_id", "group_id", "source")
+        for value in out[name]
+    )
+    assert sorted(out["split"].to_list(), key=str) == [None, None, "test"]
+    for row in out.iter_rows(named=True):
+        for field in ("input", "target"):
+            for span in row[f"{field}_spans"]:
+                assert row[field][span["start"] : span["end"]].strip()
+        assert "Parkinson's disease" in row["input"] or row["task"] == "note-signature"
+
+
+def test_a_group_has_the_same_surrogates_in_all_fields_and_shards(stage: Checkout) -> None:
+    ingest("00000000000000aa", record())
+    ingest(
+        "00000000000000bb",
+        triage(),
+        triage(sample_id="other", group_id="another", input="Featherstone has Featherstone."),
+    )
+    deidentify()
+    rows = {
+        row["task"]: row
+        for row in output().iter_rows(named=True)
+        if "chest pain" in row["input"] or "MRN" in row["input"]
+    }
+    surname = rows["triage"]["input"].split(" ")[0]
+    assert surname != "Featherstone"
+    assert f"Ms. {surname}" in rows["visit-summary"]["target"]
+    assert f" {surname}, MRN" in rows["visit-summary"]["input"]
+    for span in rows["visit-summary"]["target_spans"]:
+        target = rows["visit-summary"]["target"]
+        value = target[span["start"] : span["end"]].removeprefix("Ms. ")
+        assert value in rows["visit-summary"]["input"]
+    assert rows["triage"]["answer_choices"] == ["emergency", "routine"]
+    assert rows["triage"]["target"] == "emergency"
+
+
+def test_a_target_stays_among_its_choices_and_in_its_input(stage: Checkout) -> None:
+    ingest("00000000000000aa", signature(), signature(sample_id="2", target="Dr. Ann Smith"))
+    deidentify()
+    for row in output().iter_rows(named=True):
+        assert row["target"] in row["answer_choices"]
+        assert len(set(row["answer_choices"])) == 2
+        assert all(choice in row["input"] for choice in row["answer_choices"])
+        assert not set(row["answer_choices"]) & set(signature()["answer_choices"])
+
+
+def test_intervals_between_dates_stay(stage: Checkout) -> None:
+    import re
+    from datetime import datetime, timedelta
+
+    ingest("00000000000000aa", record())
+    deidentify()
+    text = output()["input"][0]
+    first = datetime.fromisoformat(re.findall(r"\d{4}-\d\d-\d\d", text)[0])
+    second = datetime.strptime(
+        re.findall(r"and on (\w+ \d+)\w\w, (\d{4})", text)[0][0]
+        + " "
+        + re.findall(r"\w\w, (\d{4})", text)[0],
+        "%B %d %Y",
+    )
+    assert second - first == timedelta(days=7)
+    assert first != datetime(2024, 3, 9)
+
+
+def test_another_key_changes_every_surrogate(stage: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest("00000000000000aa", record())
+    first_report, _ = deidentify()
+    first = output().row(0, named=True)
+    monkeypatch.setenv(key.VARIABLE, base64.b64encode(bytes(32)).decode())
+    with pytest.raises(DeidKeyError, match=r"data/key\.id"):
+        deidentify()
+    key.write_key_id({"a"})
+    second_report, _ = deidentify()
+    second = output().row(0, named=True)
+    assert first_report["key_id"] != second_report["key_id"]
+    for field in ("sample_id", "group_id", "source"):
+        assert first[field] != second[field]
+    spans = [[row["input"][s["start"] : s["end"]] for s in row["input_spans"]] for row in (first, second)]
+    assert len(spans[0]) == len(spans[1])
+    # An age class and three digits of a ZIP code are no secrets of a key.
+    assert all(a != b for a, b in zip(*spans, strict=True) if a != "90+")
+
+
+def test_only_a_changed_shard_is_searched_again(stage: Checkout) -> None:
+    ingest("00000000000000aa", record(), signature())
+    ingest("00000000000000bb", triage(), triage(sample_id="4", group_id="z", input="No pain."))
+    _, first = deidentify()
+    report, again = deidentify()
+    bytes_again = {path.name: path.read_bytes() for path in paths.DEIDENTIFIED.iterdir()}
+    assert first["documents_reused"] == 0
+    assert again == {"documents_detected": 0, "documents_reused": first["documents_detected"]}
+    ingest("00000000000000bb", triage(), triage(sample_id="4", group_id="z", input="No pain at all."))
+    _, changed = deidentify()
+    assert changed == {"documents_detected": 4, "documents_reused": first["documents_detected"] - 4}
+    ingest("00000000000000bb", triage(), triage(sample_id="4", group_id="z", input="No pain."))
+    assert deidentify()[0] == report
+    assert {path.name: path.read_bytes() for path in paths.DEIDENTIFIED.iterdir()} == bytes_again
+
+
+def test_the_number_of_processes_changes_no_byte(stage: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest("00000000000000aa", *(record(sample_id=str(n), input=f"{NOTE} Visit {n}.") for n in range(12)))
+    monkeypatch.setattr(findings, "CHUNK_CHARACTERS", 700)
+    report, _ = deidentify()
+    alone = {path.name: path.read_bytes() for path in paths.DEIDENTIFIED.iterdir()}
+    stage.params(deidentify__workers=2)
+    monkeypatch.setenv("MOELORA_CACHE", "other")
+    assert deidentify()[0] == report
+    assert {path.name: path.read_bytes() for path in paths.DEIDENTIFIED.iterdir()} == alone
+
+
+def test_other_languages_are_refused_or_passed_and_never_silently(stage: Checkout) -> None:
+    chinese = record(sample_id="zh", language="zh", input="患者王伟", target="是", group_id=None)
+    ingest("00000000000000aa", record(), chinese)
+    with pytest.raises(
+        DataError, match=r"shard 00000000000000aa has 1 in zh.*deidentify\.other_languages: pass"
+    ) as raised:
+        deidentify()
+    assert raised.value.exit_code == 2
+    stage.params(deidentify__other_languages="pass")
+    report, _ = deidentify()
+    assert report["rows"] == {"in": 2, "out": 2}
+    assert report["passed_undetected"] == {"zh": 1}
+    kept = output().filter(pl.col("language") == "zh").row(0, named=True)
+    assert (kept["input"], kept["target"], kept["input_spans"]) == ("患者王伟", "是", [])
+    assert kept["sample_id"] != "zh"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(None, "MOELORA_DEID_KEY is not set"), ("c2hvcnQ=", "5 bytes instead of 32")]
+)
+def test_a_missing_or_malformed_key_ends_with_2(
+    stage: Checkout, monkeypatch: pytest.MonkeyPatch, value: str | None, message: str
+) -> None:
+    ingest("00000000000000aa", record())
+    monkeypatch.delenv(key.VARIABLE)
+    if value:
+        monkeypatch.setenv(key.VARIABLE, value)
+    done = subprocess.run([sys.executable, "-m", "pipeline.deidentify"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "openssl rand -base64 32" in done.stderr
+
+
+def test_nothing_ingested_and_unreadable_shards_are_input_errors(stage: Checkout) -> None:
+    with pytest.raises(DataError, match="run ingest first"):
+        deidentify()
+    paths.INGESTED.mkdir(parents=True)
+    (paths.INGESTED / "00000000000000aa.parquet").write_bytes(b"no parquet")
+    with pytest.raises(DataError, match="00000000000000aa cannot be read"):
+        deidentify()
+
+
+def test_two_records_with_one_id_are_named_by_place(stage: Checkout) -> None:
+    ingest("00000000000000aa", record(), record())
+    with pytest.raises(DataError, match="shard 00000000000000aa, line 1 and shard 00000000000000aa, line 2"):
+        deidentify()
+
+
+def test_the_report_measures_recall_and_what_is_left(stage: Checkout) -> None:
+    ingest("00000000000000aa", record())
+    report, _ = deidentify()
+    assert set(report["recall"]) == {"NAME", "DATE", "LOCATION", "CONTACT", "ID", "AGE"}
+    for kind in report["recall"].values():
+        assert kind["recall"] == pytest.approx(kind["found"] / kind["labelled"], abs=1e-4)
+    assert report["recall_overall"] > 0.9
+    assert report["residual_records"] == 0
+    assert report["found"]["NAME"] >= 2
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_the_audit_finds_what_detection_left() -> None:
+    patterns = audit.originals(
+        [("NAME", "Mary Featherstone"), ("PHONE", "555-867-5309"), ("ID", "AB-84620175")]
+    )
+    left = audit.left_over(patterns, ["FEATHERSTONE called from (555) 867 5309", "nothing", "id ab-84620175"])
+    assert left == {"NAME": 1, "PHONE": 1, "ID": 1}
+    replaced = Replaced("mail a@b.org, ann@example.org, 03/04/2024, MRN 12345", [Span(14, 29, "EMAIL")])
+    shapes = audit.shapes(pl.Series([audit.uncovered(replaced)]))
+    assert shapes.row(0, named=True) == {"EMAIL": 1, "PHONE": 0, "ID": 1, "DATE": 1}
+
+
+def test_labels_are_no_documents_for_the_entity_recogniser() -> None:
+    fields = documents(signature())
+    assert [document.label for field in fields.values() for document in field] == [False, True, True, True]
+    assert detect_chunk([Document("Problem", True)], 0.4) == [[]]

@@ -1,0 +1,66 @@
+"""Tiny randomly initialised models of several architectures."""
+
+from typing import Any
+
+import pytest
+import torch
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3", "mistral", "phi", "gpt2", "gpt_neox", "opt")
+VOCABULARY = 97
+
+
+def tiny(architecture: str, dtype: torch.dtype = torch.float32) -> Any:
+    """A causal model of two layers, width 32, the same weights every time."""
+    import transformers as t
+
+    sizes: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 128,
+        "bos_token_id": None,
+        "eos_token_id": 1,
+        "pad_token_id": 0,
+    }
+    grouped = sizes | {"num_key_value_heads": 2}
+    configs: dict[str, Any] = {
+        "llama": lambda: t.LlamaConfig(**grouped),
+        "qwen2": lambda: t.Qwen2Config(**grouped),
+        "qwen3": lambda: t.Qwen3Config(**grouped, head_dim=8),
+        "gemma3": lambda: t.Gemma3TextConfig(**grouped, head_dim=8, sliding_window=4),
+        "mistral": lambda: t.MistralConfig(**grouped, sliding_window=4),
+        "phi": lambda: t.PhiConfig(**sizes),
+        "gpt2": lambda: t.GPT2Config(
+            vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=128, bos_token_id=None,
+            eos_token_id=1, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        ),
+        "gpt_neox": lambda: t.GPTNeoXConfig(**sizes),
+        "opt": lambda: t.OPTConfig(
+            vocab_size=VOCABULARY, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4,
+            max_position_embeddings=128, word_embed_proj_dim=32, dropout=0.0, bos_token_id=None,
+            eos_token_id=1, pad_token_id=0,
+        ),
+    }  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return t.AutoModelForCausalLM.from_config(configs[architecture](), dtype=dtype).eval()
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def architecture(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def ids(rows: int, length: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(2, VOCABULARY, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def randomise(adapter: Any, seed: int = 5, spread: float = 0.1) -> None:
+    """Give B values as if trained: at zero an adapter shows nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in adapter.adapter_parameters().items():
+            if name.endswith(".B"):
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)

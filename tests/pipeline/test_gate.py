@@ -1,0 +1,267 @@
+"""The gate's rules: what passes, what blocks, what cannot be told."""
+
+import json
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from pipeline import paths
+from pipeline.errors import DataError
+from pipeline.gate import JUDGED, holm, judge, rows_needed, rows_needed_from_nothing, run
+from pipeline.params import Gate, Params
+from pipeline.stage import Progress
+from tests.conftest import ROOT, Checkout
+
+
+def comparison(difference: float, half: float, p: float, against: str = "base") -> dict[str, Any]:
+    return {
+        "against": against,
+        "difference": difference,
+        "low": difference - half,
+        "high": difference + half,
+        "p_worse": p,
+    }
+
+
+def task(difference: float = 0.1, half: float = 0.04, p: float = 0.9, rows: int = 200) -> dict[str, Any]:
+    score = {"score": 0.5, "low": 0.4, "high": 0.6, "malformed": 0}
+    return {
+        "metric": "accuracy",
+        "rows": rows,
+        "groups": rows,
+        "base": score,
+        "candidate": score | {"score": round(0.5 + difference, 6)},
+        "comparison": comparison(difference, half, p),
+    }
+
+
+def untested() -> dict[str, Any]:
+    nothing = {"score": None, "low": None, "high": None, "malformed": 0}
+    return task(rows=0) | {"metric": None, "base": nothing, "candidate": nothing, "comparison": None}
+
+
+def reports() -> dict[str, dict[str, Any]]:
+    return {
+        "deidentify": {"recall_overall": 0.97, "residual_records": 0, "rows": {"in": 500, "out": 500}},
+        "resample": {"tasks": {"rqe": {"effective_epochs": 2.0}, "ner": {"effective_epochs": 6.0}}},
+        "train": {"health": {"finite": True, "loss_first": 3.0, "loss_last": 1.2}},
+        "export": {
+            "release_digest": "d" * 64,
+            "tolerance": 1e-4,
+            "tasks": {"rqe": {"max_abs_difference": 2e-6}, "ner": {"max_abs_difference": 3e-6}},
+        },
+        "evaluate": {
+            "release_digest": "d" * 64,
+            "champion": None,
+            "reference": None,
+            "tasks": {"rqe": task(), "ner": task()},
+            "mean": {"comparison": comparison(0.1, 0.03, 1.0)},
+            "champion_rows": None,
+            "gone": [],
+            "canaries": {"p": 0.4, "completed": 0, "inserted": 64, "held_back": 64},
+            "load_check": {"rqe": 2e-6, "ner": 3e-6},
+        },
+    }
+
+
+def gate(**values: Any) -> Gate:
+    return Gate(**Params.load(ROOT / "params.yaml").gate.model_dump() | values)
+
+
+def changed(path: str, value: Any) -> dict[str, dict[str, Any]]:
+    found = deepcopy(reports())
+    *parts, last = path.split(".")
+    place: Any = found
+    for part in parts:
+        place = place[part]
+    place[last] = value
+    return found
+
+
+def outcomes(report: dict[str, Any], rule: str) -> dict[str | None, str]:
+    return {r["task"]: r["outcome"] for r in report["rules"] if r["rule"] == rule}
+
+
+def test_an_adapter_that_is_better_everywhere_passes_every_rule() -> None:
+    report = judge(reports(), gate(floors={"default": 0.3}))
+    assert report["verdict"] == "pass"
+    assert {rule["outcome"] for rule in report["rules"]} == {"pass"}
+    assert {rule["rule"] for rule in report["rules"]} == {
+        "floor",
+        "no_harm",
+        "mean_not_worse",
+        "phi_recall",
+        "residual",
+        "memorisation",
+        "effective_epochs",
+        "training_health",
+        "export_equal",
+        "load_check",
+        "release_digest",
+    }
+    assert report["against"] == "base"
+    assert report["release_digest"] == "d" * 64
+    assert report["undecided"] == []
+    assert report["override"] is None
+
+
+def test_every_rule_has_a_sentence() -> None:
+    assert all(len(rule["why"].split()) > 4 for rule in judge(reports(), gate())["rules"])
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "rule"),
+    [
+        ("evaluate.tasks.rqe", task(-0.2, 0.05, 0.0001), "no_harm"),
+        ("evaluate.mean.comparison", comparison(-0.05, 0.02, 0.001), "mean_not_worse"),
+        ("evaluate.canaries.p", 0.0009, "memorisation"),
+        ("evaluate.canaries.completed", 1, "memorisation"),
+        ("evaluate.load_check", {"rqe": 2e-6, "ner": 0.01}, "load_check"),
+        ("evaluate.load_check", {"rqe": 2e-6}, "load_check"),
+        ("evaluate.release_digest", "e" * 64, "release_digest"),
+        ("evaluate.champion_rows", {"rqe": 201}, "test_set"),
+        ("export.tasks.rqe.max_abs_difference", 2e-4, "export_equal"),
+        ("deidentify.recall_overall", 0.89, "phi_recall"),
+        ("deidentify.residual_records", 6, "residual"),
+        ("resample.tasks.rqe.effective_epochs", 10.5, "effective_epochs"),
+        ("train.health.loss_last", 3.0, "training_health"),
+        ("train.health.finite", False, "training_health"),
+    ],
+)
+def test_one_broken_rule_blocks(path: str, value: Any, rule: str) -> None:
+    report = judge(changed(path, value), gate())
+    assert report["verdict"] == "blocked"
+    assert {r["rule"] for r in report["rules"] if r["outcome"] == "blocked"} == {rule}
+
+
+@pytest.mark.parametrize(("floor", "verdict"), [(0.6, "pass"), (0.61, "blocked")])
+def test_a_floor_holds_for_its_task_and_default_for_the_others(floor: float, verdict: str) -> None:
+    assert judge(reports(), gate(floors={"rqe": floor}))["verdict"] == verdict
+    report = judge(reports(), gate(floors={"default": 0.99, "rqe": floor}))
+    assert outcomes(report, "floor") == {"rqe": verdict, "ner": "blocked"}
+
+
+def test_a_floor_for_a_task_that_was_not_evaluated_blocks() -> None:
+    assert outcomes(judge(reports(), gate(floors={"rqa": 0.1})), "floor") == {"rqa": "blocked"}
+
+
+def test_holm_steps_down() -> None:
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+    assert holm({"a": 0.5, "b": 0.9}) == {"a": 1.0, "b": 1.0}
+    assert holm({}) == {}
+
+
+def test_chance_over_many_tasks_is_no_harm() -> None:
+    """p = 0.02 blocks alone, and is what one task of fourteen shows by chance."""
+    tasks = {f"t{i}": task(0.0, 0.04, 0.6) for i in range(13)} | {"rqe": task(-0.04, 0.04, 0.02)}
+    assert outcomes(judge(changed("evaluate.tasks", tasks), gate()), "no_harm")["rqe"] == "undecided"
+    alone = {"rqe": task(-0.04, 0.04, 0.02)}
+    assert outcomes(judge(changed("evaluate.tasks", alone), gate()), "no_harm")["rqe"] == "blocked"
+
+
+@pytest.mark.parametrize(
+    ("mode", "verdict", "to_confirm"),
+    [("allow", "pass", []), ("approve", "pass", ["rqe"]), ("block", "blocked", ["rqe"])],
+)
+def test_what_an_undecided_task_does(mode: str, verdict: str, to_confirm: list[str]) -> None:
+    report = judge(changed("evaluate.tasks.rqe", task(0.0, 0.08, 0.5)), gate(undecided=mode))
+    assert (report["verdict"], report["undecided"]) == (verdict, to_confirm)
+    rule = next(r for r in report["rules"] if r["task"] == "rqe" and r["rule"] == "no_harm")
+    assert rule["outcome"] == "undecided"
+    assert rule["figures"]["rows_needed"] == 512  # 200 rows give 0.08: 0.05 needs 2.56 times as many
+
+
+def test_rows_needed_exclude_the_margin_or_show_the_loss() -> None:
+    assert rows_needed(100, 0.0, -0.1, 0.05) == 400
+    assert rows_needed(100, -0.04, -0.14, 0.05) == 625  # a loss of 0.04 is shown sooner than excluded
+    assert rows_needed_from_nothing(0.05) == 308
+
+
+def test_a_task_without_test_rows_is_undecided_and_says_how_many_would_do() -> None:
+    report = judge(changed("evaluate.tasks.rqe", untested()), gate(floors={"default": 0.1}))
+    assert outcomes(report, "no_harm")["rqe"] == "undecided"
+    assert outcomes(report, "floor")["rqe"] == "undecided"
+    assert report["undecided"] == ["rqe"]
+    assert [r["figures"] for r in report["rules"] if r["rule"] == "no_harm" and r["task"] == "rqe"] == [
+        {"rows": 0, "rows_needed": 308}
+    ]
+
+
+def test_harm_to_the_reference_blocks_what_the_champion_lets_through() -> None:
+    found = changed("evaluate.reference", "a" * 16)
+    for figures in found["evaluate"]["tasks"].values():
+        figures["reference_comparison"] = comparison(-0.2, 0.05, 0.0001, "reference")
+    report = judge(found, gate())
+    assert report["verdict"] == "blocked"
+    assert outcomes(report, "no_harm") == {"rqe": "pass", "ner": "pass"}
+    assert outcomes(report, "no_harm_reference") == {"rqe": "blocked", "ner": "blocked"}
+
+
+def test_a_task_new_since_the_reference_has_nothing_to_lose() -> None:
+    found = changed("evaluate.reference", "a" * 16)
+    found["evaluate"]["tasks"]["rqe"]["reference_comparison"] = comparison(0.0, 0.01, 0.5, "reference")
+    assert outcomes(judge(found, gate()), "no_harm_reference") == {"rqe": "pass"}
+
+
+def test_a_task_that_the_candidate_dropped_is_for_a_person_to_confirm() -> None:
+    report = judge(changed("evaluate.gone", ["meqsum"]), gate())
+    assert report["undecided"] == ["meqsum"]
+
+
+def test_unmeasured_memorisation_is_undecided() -> None:
+    found = changed("evaluate.canaries", None)
+    assert outcomes(judge(found, gate()), "memorisation") == {None: "undecided"}
+    assert judge(found, gate())["verdict"] == "pass"
+    assert judge(found, gate(undecided="block"))["verdict"] == "blocked"
+
+
+def test_the_champion_is_named() -> None:
+    assert judge(changed("evaluate.champion", "a" * 16), gate())["against"] == "a" * 16
+
+
+@pytest.mark.parametrize(
+    ("digest", "broken", "verdict"),
+    [("d" * 64, True, "overridden"), ("e" * 64, True, "blocked"), ("d" * 64, False, "pass")],
+)
+def test_an_override_lets_the_named_release_through(digest: str, broken: bool, verdict: str) -> None:
+    found = changed("deidentify.recall_overall", 0.5 if broken else 0.99)
+    override = {"release_digest": digest, "by": "Dr. A", "reason": "a trial on synthetic data"}
+    report = judge(found, gate(override=override))
+    assert report["verdict"] == verdict
+    expected = {"by": "Dr. A", "reason": "a trial on synthetic data"} if verdict == "overridden" else None
+    assert report["override"] == expected
+
+
+def test_nothing_to_judge_is_an_error() -> None:
+    with pytest.raises(DataError, match="no tasks"):
+        judge(changed("evaluate.tasks", {}), gate())
+
+
+def test_a_report_of_another_version_is_an_error_that_names_the_field() -> None:
+    found = reports()
+    del found["export"]["tolerance"]
+    with pytest.raises(DataError, match="'tolerance'"):
+        judge(found, gate())
+
+
+def test_the_stage_reads_the_reports(checkout: Checkout) -> None:
+    paths.REPORTS.mkdir()
+    for stage in JUDGED:
+        paths.report(stage).write_text(json.dumps(reports()[stage]))
+    assert run(Params.load(), Progress("gate")) == judge(reports(), Params.load().gate)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [(None, "is missing"), ("{", "is no JSON"), ("[]", "is no report")]
+)
+def test_a_report_that_cannot_be_read_is_named(checkout: Checkout, text: str | None, problem: str) -> None:
+    paths.REPORTS.mkdir()
+    for stage in JUDGED:
+        paths.report(stage).write_text(json.dumps(reports()[stage]))
+    if text is None:
+        paths.report("train").unlink()
+    else:
+        paths.report("train").write_text(text)
+    with pytest.raises(DataError, match=f"train.json {problem}.*pipeline.train"):
+        run(Params.load(), Progress("gate"))

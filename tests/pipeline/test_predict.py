@@ -1,0 +1,48 @@
+"""One answer from a release."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline import base, paths
+from pipeline.errors import InputError
+from pipeline.moelora import saving
+from pipeline.params import Params
+from pipeline.predict import predict
+from tests.conftest import Checkout
+from tests.pipeline.evaluate.conftest import make_adapter
+from tests.tiny import tiny_base
+
+
+@pytest.fixture
+def release(checkout: Checkout) -> Path:
+    tiny_base(paths.BASE)
+    checkout.params(compute__threads=1, evaluate__max_new_tokens=5)
+    model, _ = base.load(Params.load().compute)
+    folder = checkout.root / "release"
+    (folder / "moelora").mkdir(parents=True)
+    saving.save(make_adapter(model, ("rqe", "ner")), folder / "moelora")
+    yield folder
+    torch.use_deterministic_algorithms(False)
+
+
+def test_an_answer_is_the_same_every_time_and_depends_on_the_task(release: Path) -> None:
+    assert predict(release, "ner", "gout") == predict(release, "ner", "gout")
+    assert predict(release, "ner", "gout") != predict(release, "rqe", "gout")
+
+
+def test_one_of_the_choices_is_answered(release: Path) -> None:
+    assert predict(release, "rqe", "A? B?", choices=["true", "false"]) in ("true", "false")
+
+
+def test_an_unknown_task_is_named_with_those_known(release: Path) -> None:
+    with pytest.raises(InputError, match=r"'gout'.*ner, rqe"):
+        predict(release, "gout", "x")
+
+
+def test_a_folder_that_is_no_release_is_named(release: Path) -> None:
+    shutil.rmtree(release / "moelora")
+    with pytest.raises(InputError, match="moelora"):
+        predict(release, "rqe", "x")

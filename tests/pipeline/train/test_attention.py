@@ -1,0 +1,68 @@
+"""A packed row equals its samples computed one by one."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.moelora import MoeLoraConfig, inject
+from pipeline.train import attention, data, loop
+from pipeline.train.data import Sample
+from tests.pipeline.moelora.conftest import ARCHITECTURES, VOCABULARY, randomise, tiny
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_packed_equals_separate_forward_and_backward(architecture: str) -> None:
+    """Sliding windows of 4 (Mistral, Gemma 3), learned and rotary positions, mixed tasks."""
+    adapter = inject(tiny(architecture), MoeLoraConfig(tasks=("a", "b"), rank=8, experts=4))
+    randomise(adapter)
+    assert attention.enable(adapter.model)
+    generator = np.random.default_rng(2)
+    samples = [
+        Sample(task, generator.integers(2, VOCABULARY, length, dtype=np.int32), length - answer, False)
+        for task, length, answer in (("a", 12, 3), ("b", 7, 2), ("a", 3, 1))
+    ]
+
+    def computed(rows: list[data.Batch]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        adapter.zero_grad()
+        losses = []
+        for row in rows:
+            with loop.routed(adapter, row):
+                losses.append(loop.token_losses(adapter, row))
+                losses[-1].sum().backward()
+        gradients = [p.grad.clone() for p in adapter.adapter_parameters().values() if p.grad is not None]
+        return torch.cat(losses).detach(), gradients
+
+    losses, gradients = computed([data.batch(samples, "cpu")])
+    wanted, wanted_gradients = computed([data.batch([sample], "cpu") for sample in samples])
+    assert torch.allclose(losses, wanted, atol=1e-5)
+    for gradient, wanted_gradient in zip(gradients, wanted_gradients, strict=True):
+        assert torch.allclose(gradient, wanted_gradient, atol=1e-4, rtol=1e-4)
+
+
+def test_the_loss_is_that_of_full_logits_at_answer_tokens_only() -> None:
+    adapter = inject(tiny("llama"), MoeLoraConfig(tasks=("a",), rank=8, experts=4))
+    randomise(adapter)
+    sample = Sample("a", np.arange(2, 14, dtype=np.int32), 9, False)
+    with torch.no_grad():
+        with adapter.tasks(["a"]):
+            logits = adapter.model(torch.arange(2, 14)[None]).logits[0]
+        wanted = torch.nn.functional.cross_entropy(logits[8:11], torch.arange(11, 14), reduction="none")
+        attention.enable(adapter.model)
+        row = data.batch([sample], "cpu")
+        with loop.routed(adapter, row):
+            losses = loop.token_losses(adapter, row)
+    assert torch.allclose(losses, wanted, atol=1e-5)
+
+
+def test_a_model_whose_attention_is_not_exchangeable_is_left_alone() -> None:
+    model = tiny("llama")
+    model.set_attn_implementation("eager")
+    assert not attention.enable(model)
+    assert model.config._attn_implementation == "eager"
+
+
+def test_packed_attention_outside_its_context_is_an_error() -> None:
+    model = tiny("llama")
+    attention.enable(model)
+    with pytest.raises(ValueError, match="packed"):
+        model(torch.ones(1, 3, dtype=torch.long))
