@@ -26,6 +26,9 @@ from pipeline.registry import Channel, Registry
 PATIENCE = 24 * 3600
 """Seconds the form waits for a person."""
 
+LOOK = 2
+"""Seconds between looks whether somebody has answered."""
+
 
 class Approval(RunInput):
     """The form in Prefect's page."""
@@ -68,6 +71,7 @@ def _promote(release: str, by: str | None, reason: str | None, confirmed: Sequen
                 reason="",
             ),
             timeout=PATIENCE,
+            poll_interval=LOOK,
         )
         if not approval.approve:
             registry.append_history("rejected", release, approval.by, approval.reason)

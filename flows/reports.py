@@ -33,45 +33,37 @@ ARTIFACTS = {
 }
 """Stage: key of its artifact. The summary page's key is ``summary``."""
 
+WORTH_SHOWING = 3.0
+"""Seconds that a stage has run before its progress gets an artifact."""
+
 Report = dict[str, Any]
 Table = list[dict[str, Any]]
 
 
 class Progress:
-    """A stage's progress bar in Prefect's page, made when the stage first says how far it is."""
+    """A stage's progress in Prefect's page, shown once the stage has run for a while."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
         self._artifact: UUID | None = None
         self._shown: tuple[int, str] | None = None
         self._started = time.monotonic()
-        self._first: int | None = None
 
     def show(self, status: Report) -> None:
         """Show a status of pipeline.stage, if it differs from the last one shown."""
-        done, total = status.get("done", 0), status.get("total")
-        if not total:
+        if not status.get("total") or time.monotonic() - self._started < WORTH_SHOWING:
             return
-        if self._first is None:
-            # A resumed stage starts in the middle: only what this run did tells its speed.
-            self._first, self._started = done, time.monotonic()
-        if (done, status["message"]) == self._shown:
+        done, total, message = status["done"], status["total"], status["message"]
+        if (done, message) == self._shown:
             return
-        self._shown = (done, status["message"])
+        self._shown = (done, message)
         percent = 100.0 * done / total
-        text = f"{self._stage}: {done} of {total}. {status['message']}{self._left(done, total)}"
+        text = f"{self._stage}: {done} of {total}. {message}"
         if self._artifact is None:
             made = create_progress_artifact(percent, key=f"{self._stage}-progress", description=text)
             self._artifact = made if isinstance(made, UUID) else None
         else:
             update_progress_artifact(self._artifact, percent, description=text)
-
-    def _left(self, done: int, total: int) -> str:
-        made = done - (self._first or 0)
-        if made <= 0 or done >= total:
-            return ""
-        seconds = (time.monotonic() - self._started) * (total - done) / made
-        return f" About {seconds / 60:.0f} min left." if seconds >= 90 else f" About {seconds:.0f} s left."
 
 
 def read(stage: str) -> Report:
@@ -187,39 +179,39 @@ def export_table(report: Report) -> tuple[Table, str]:
 def scores_table(report: Report) -> tuple[Table, str]:
     """Score of each system on each task, with intervals."""
     systems = report["systems"]
-    rows = [
-        {
-            "task": task,
-            "metric": each["metric"],
-            "rows": each["rows"],
-            **{system: _score(each.get(system)) for system in systems},
-            "difference": _difference(each.get("comparison")),
-        }
-        for task, each in report["tasks"].items()
-    ]
-    mean = {system: _score(report["mean"].get(system)) for system in systems}
-    rows.append(
-        {
-            "task": "mean",
-            "metric": "",
-            "rows": sum(each["rows"] for each in report["tasks"].values()),
-            **mean,
-            "difference": _difference(report["mean"].get("comparison")),
-        }
-    )
-    return rows, "Scores from 0 to 1 on the test split with 95 % intervals."
+    against = "champion" if report["champion"] else "base"
+
+    def row(task: str, metric: str, rows: int, scores: Report) -> dict[str, Any]:
+        shown = {system: _score(scores.get(system)) for system in systems}
+        difference = {"difference": _difference(scores["comparison"], against)}
+        return {"task": task, "rows": rows, **shown, **difference, "metric": metric}
+
+    tasks = report["tasks"].items()
+    rows = [row(task, each["metric"], each["rows"], each) for task, each in tasks]
+    rows.append(row("mean", "", sum(each["rows"] for _, each in tasks), report["mean"]))
+    return rows, f"Test scores from 0 to 1, 95 % intervals; the difference is candidate minus {against}."
 
 
 def gate_table(report: Report) -> tuple[Table, str]:
-    """Every rule, its outcome and why."""
+    """Every rule, its outcome and why; those that did not pass also in words above the table."""
+    ordered = sorted(report["rules"], key=lambda rule: _ORDER.index(rule["outcome"]))
     rows = [
         {"outcome": rule["outcome"], "rule": rule["rule"], "task": rule["task"] or "", "why": rule["why"]}
-        for rule in sorted(report["rules"], key=lambda rule: _ORDER.index(rule["outcome"]))
+        for rule in ordered
     ]
-    text = f"# {report['verdict']}\n\nCompared with {report['against']}."
+    text = f"# {report['verdict'].capitalize()}\n\nCompared with {report['against']}."
     if report["undecided"]:
         text += f" To be confirmed by name at promotion: {', '.join(report['undecided'])}."
-    return rows, text
+    return rows, f"{text}\n\n{not_passed(report)}"
+
+
+def not_passed(report: Report) -> str:
+    """The rules of the gate that did not pass, as a Markdown list."""
+    rules = [rule for rule in report["rules"] if rule["outcome"] != "pass"]
+    return "\n".join(
+        f"- **{rule['outcome']}** {rule['rule']}{' ' + rule['task'] if rule['task'] else ''}: {rule['why']}"
+        for rule in sorted(rules, key=lambda rule: _ORDER.index(rule["outcome"]))
+    )
 
 
 def training(report: Report) -> str:
@@ -266,8 +258,7 @@ def summary(next_step: str) -> str:
     gate, publish = read("gate"), read("publish")
     balance, _ = balance_table(read("resample"))
     scores, _ = scores_table(read("evaluate"))
-    rules, _ = gate_table(gate)
-    missed = [rule for rule in rules if rule["outcome"] != "pass"]
+    passed = sum(rule["outcome"] == "pass" for rule in gate["rules"])
     curve = {
         "training loss": [(entry["step"], entry["loss"]) for entry in train["curve"]],
         "validation loss": [(entry["step"], entry["mean"]) for entry in train["validation"]],
@@ -293,8 +284,8 @@ def summary(next_step: str) -> str:
             "## Scores",
             markdown_table(scores),
             "## Gate",
-            f"{len(rules) - len(missed)} of {len(rules)} rules pass.",
-            markdown_table(missed),
+            f"{passed} of {len(gate['rules'])} rules pass.",
+            not_passed(gate),
         ]
     )
 
@@ -357,16 +348,15 @@ def _rows(report: Report) -> str:
 def _score(system: Report | None) -> str:
     if system is None or system["score"] is None:
         return ""
-    return f"{system['score']:.3f} ({system['low']:.3f} to {system['high']:.3f})"
+    return f"{system['score']:.3f} ({system['low']:.2f} to {system['high']:.2f})"
 
 
-def _difference(comparison: Report | None) -> str:
+def _difference(comparison: Report | None, against: str) -> str:
     if comparison is None:
         return ""
-    return (
-        f"{comparison['difference']:+.3f} ({comparison['low']:+.3f} to {comparison['high']:+.3f}) "
-        f"to {comparison['against']}"
-    )
+    text = f"{comparison['difference']:+.3f} ({comparison['low']:+.2f} to {comparison['high']:+.2f})"
+    # A task that the champion does not know is compared with the base.
+    return text if comparison["against"] != "base" or against == "base" else f"{text} to base"
 
 
 def _share(value: float | None) -> str:

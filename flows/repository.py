@@ -147,7 +147,7 @@ def set_params(values: dict[str, Any]) -> None:
         if not isinstance(section, dict) or not parents:
             raise ParamsError(f"{paths.PARAMS}: {name}: no such parameter")
         if key not in section or section[key] != value:
-            section[key] = value
+            section[key] = _on_one_line(value)
             changed = True
     if not changed:
         return
@@ -237,6 +237,17 @@ def git(*arguments: str, **environ: str) -> str:
         reason = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
         raise PipelineError(f"git {arguments[0]}: {reason}")
     return done.stdout.strip()
+
+
+def _on_one_line(value: Any) -> Any:
+    """A list or mapping as YAML writes it on the line of its key, where its comment stands."""
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+    if not isinstance(value, dict | list):
+        return value
+    kept = CommentedMap(value) if isinstance(value, dict) else CommentedSeq(value)
+    kept.fa.set_flow_style()
+    return kept
 
 
 def _author() -> dict[str, str]:

@@ -174,9 +174,9 @@ def conclude(ran: list[str]) -> "State[Any]":
     elif not published["published"]:
         state = Completed(name="Unpublished", message=f"Nothing published: {published['reason']}.")
         next_step = "set publish.registry in params.yaml."
-    elif not ran:
+    elif "publish" not in ran:
         state = Completed(
-            name="Unchanged", message=f"Nothing changed: release {published['release']} stands."
+            name="Unchanged", message=f"Nothing that release {published['release']} depends on has changed."
         )
         next_step = f"`moelora promote {published['release']}`"
     else:

@@ -3,6 +3,8 @@
 moelora rollback --reason TEXT [--to RELEASE]
 """
 
+from typing import Any
+
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event

@@ -38,6 +38,15 @@ for second in $(seq 20); do kill -s 0 -- "-$0" 2>/dev/null || exit; sleep 1; don
 kill -s KILL -- "-$0"
 """
 
+CHATTER = (
+    "To track the changes with git",
+    "git add ",
+    "To enable auto staging",
+    "dvc config core",
+    "Use `dvc push`",
+)
+"""Beginnings of dvc's advice to whoever runs it by hand: the flow does all that itself."""
+
 Status = dict[str, Any]
 
 
@@ -61,7 +70,8 @@ def run(stage: str, log: Callable[[str], None], watch: Callable[[Status], None],
         line = without_names(line)
         if line.startswith("ERROR: "):
             last_error = line.removeprefix("ERROR: ")
-        log(line)
+        if not line.lstrip().startswith(CHATTER):
+            log(line)
 
     with subprocess.Popen(
         arguments,

@@ -233,7 +233,7 @@ DEFAULT_METRICS = {
     "relation": "set_micro_f1",
     "event": "set_micro_f1",
     "normalization": "set_micro_f1",
-    "extraction": "exact_match",
+    "extraction": "set_micro_f1",
     "summarization": "rouge_l",
     "report_generation": "rouge_l",
     "qa_generation": "rouge_l",

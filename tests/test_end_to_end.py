@@ -88,8 +88,8 @@ class Project:
         return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in files}
 
 
-def clone(root: Path) -> Project:
-    """The working tree as a git repository of its own."""
+def clone(root: Path, prefect: str | None = None) -> Project:
+    """The working tree as a git repository of its own; ``prefect``: API of a server to report to."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
@@ -108,9 +108,10 @@ def clone(root: Path) -> Project:
         "HOME": str(home),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
         "MOELORA_DEID_KEY": base64.b64encode(bytes(range(32))).decode(),
-        "PREFECT_HOME": str(root / "scratch/services/prefect"),
         "GIT_CONFIG_GLOBAL": str(home / "gitconfig"),
     }
+    if prefect is not None:
+        env["PREFECT_API_URL"] = prefect
     project = Project(root, env)
     tiny_base(root / "tiny")
     project.run("git", "init", "-q", "-b", "main")
@@ -184,6 +185,10 @@ def arrivals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, arrivals: Path) -> Iterator[Project]:
     project = clone(tmp_path_factory.mktemp("project"))
+    # A server of this clone's own, so that its database can be searched.
+    project.run(sys.executable, "-c", "from flows import local_prefect; local_prefect._start()")
+    server = json.loads((project.root / "scratch/services/prefect/server.json").read_text())
+    project.prefect = server["url"]  # type: ignore[attr-defined]
     project.first = project.retrain(arrivals, "first")  # type: ignore[attr-defined]
     yield project
     project.moelora("services", "stop", check=False)
@@ -290,9 +295,9 @@ for task in sorted(Path(release, "tasks").iterdir()):
     assert set(stock) == {"summary", "which-doctor"}
 
     import torch
+    from transformers import AutoModelForCausalLM
 
     from pipeline.moelora import saving
-    from transformers import AutoModelForCausalLM
 
     adapter = saving.load(
         AutoModelForCausalLM.from_pretrained(project.root / "models/base"), tmp_path / "release/moelora"
@@ -323,8 +328,8 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
 ) -> None:
     """kill -9 the whole run in training; the same command ends with an uninterrupted run's bytes."""
     project.run("git", "checkout", "-q", "--", ".")
-    whole = clone(tmp_path_factory.mktemp("whole"))
-    killed = clone(tmp_path_factory.mktemp("killed"))
+    whole = clone(tmp_path_factory.mktemp("whole"), project.prefect)  # type: ignore[attr-defined]
+    killed = clone(tmp_path_factory.mktemp("killed"), project.prefect)  # type: ignore[attr-defined]
     whole.retrain(arrivals, "first")
     settings = [word for item in TINY.items() for word in ("--set", "=".join(item))]
     run = subprocess.Popen(
@@ -378,13 +383,15 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
         ("x.csv", "who,what\nQuillfeather,84620175\n", "no record"),
     ],
 )
-def test_bad_files_end_with_2_and_say_what_to_do(tmp_path: Path, name: str, content: str, said: str) -> None:
+def test_bad_files_end_with_2_and_say_what_to_do(
+    project: Project, tmp_path: Path, name: str, content: str, said: str
+) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / name).write_text(content)
     (tmp_path / "p").mkdir()
-    project = clone(tmp_path / "p")
-    done = project.retrain(tmp_path / "in", "bad", check=False)
-    project.moelora("services", "stop", check=False)
+    bad = clone(tmp_path / "p", project.prefect)  # type: ignore[attr-defined]
+    done = bad.retrain(tmp_path / "in", "bad", check=False)
+    bad.moelora("services", "stop", check=False)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Quillfeather" not in done.stdout + done.stderr
     assert said in (done.stdout + done.stderr).lower()

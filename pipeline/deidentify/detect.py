@@ -1,7 +1,7 @@
 """Finding PHI in English text: a Presidio analyzer over spaCy's small model and our recognisers.
 
 >>> Detector(min_score=0.4).detect(["Seen by Dr. Ada Moss."])
-[[Span(start=12, end=20, kind='NAME')]]
+[[Span(start=8, end=20, kind='NAME')]]
 
 Of spaCy's pipeline only the entity recogniser runs: the rest serves Presidio's context words,
 which our patterns hold themselves. Organisations and nationalities are not asked for.

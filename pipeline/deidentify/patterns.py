@@ -14,6 +14,7 @@ from pipeline.deidentify.vocabulary import (
     AMBIGUOUS,
     EPONYM_NOUN,
     EPONYMS,
+    HOSPITALS,
     MEDICAL,
     STATES,
     TITLES,
@@ -51,9 +52,9 @@ CITY_STATE = re.compile(
 FACILITY = re.compile(
     rf"\b(?:(?:St\.?|Saint|{_WORD})(?:\s+(?:of|and|&|for|the|de))*\s+)(?:{_WORD}\.?(?:\s+(?:of|and|&|for|the))*\s+){{0,4}}?"
     r"(?P<type>(?:(?i:General|Memorial|Community|Regional|University|Children['’]?s|Women['’]?s|Veterans|Presbyterian|Methodist)\s+)*"
-    r"(?i:Hospital|Hospitals|Medical\s+(?:Center|Centre|Group)|Med\.?\s+(?:Center|Centre|Ctr|Ct)|Clinic|Clinics|"
+    rf"(?i:Hospital|Hospitals|Medical\s+(?:Center|Centre|Group)|Med\.?\s+(?:Center|Centre|Ctr|Ct)|Clinic|Clinics|"
     r"Health(?:\s+(?:Center|Centre|System|Services))?|Infirmary|Hospice|Nursing\s+Home|Rehabilitation\s+Center|Cancer\s+Center|"
-    r"Surgery\s+Center|Care\s+Center|Medical\s+School|Sanatorium))\b"
+    rf"Surgery\s+Center|Care\s+Center|Medical\s+School|Sanatorium))\b(?:[ ]of[ ](?P<town>{_CITY}))?"
 )
 
 _LABEL = (
@@ -84,6 +85,7 @@ _TITLE = r"(?:Dr|Mr|Mrs|Ms|Mx|Miss|Prof|Professor|Doctor|Nurse|Sir|Dame|Rev|Reve
 _NAME = rf"(?:[^\W\d_a-z]\.|(?!I\b){_WORD})"
 _PARTICLE = r"(?:(?:van|von|der|den|de|del|da|di|la|le|bin|al)[ ]){0,2}"
 _NAMES = rf"{_NAME}(?:[ ]{_PARTICLE}{_NAME}){{0,2}}"
+_MONTHS = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _NAME_LABEL = (
     r"(?:Patient(?:['’]s)?(?:\s+name)?|Name|Pt|Attending|Physician|Provider|Surgeon|Signed(?:\s+by)?|"
     r"(?:Electronically\s+)?[Ss]igned\s+by|Dictated\s+by|Referred\s+by|Referring|Ordered\s+by|Author|Contact|Emergency\s+contact|"
@@ -129,7 +131,8 @@ def _is_person(match: re.Match[str]) -> bool:
     words = _name_words(match["phi"])
     if not words or EPONYM_NOUN.match(match.string, match.end("phi")):
         return False
-    return not any(word in MEDICAL for word in words) and any(len(word) > 1 for word in words)
+    terms = MEDICAL - names().first - names().last
+    return not any(word in terms for word in words) and any(len(word) > 1 for word in words)
 
 
 def _is_likely_person(match: re.Match[str]) -> bool:
@@ -301,7 +304,7 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
         "",
         "FACILITY",
         re.compile(rf"(?P<phi>{FACILITY.pattern})"),
-        lambda match: _names_a_facility(match["phi"], match["type"]),
+        lambda match: _names_a_facility(match.string[match.start("phi") : match.start("type")]),
     ),
     (",", "LOCATION", re.compile(rf"{CITY_STATE.pattern}"), _city_is_clear),
     ("", "NAME", re.compile(rf"\b(?P<phi>(?:{_TITLE}|DR|MR|MRS|MS)\b\s?\.?\s+{_NAMES})"), _is_person),
@@ -364,6 +367,20 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
     ),
     (
         "",
+        "FACILITY",
+        re.compile(rf"\b(?:at|to|from|in|@)\s+(?:the\s+)?(?P<phi>(?:{'|'.join(HOSPITALS)})(?:\s+Health)?)\b"),
+        None,
+    ),
+    (
+        "",
+        "FACILITY",
+        re.compile(
+            rf"\bat\s+(?:the\s+)?(?P<phi>{_WORD}(?:[ ]{_WORD}){{0,3}})(?=\s+(?:on|in)\s+(?:\d|{_MONTHS}))"
+        ),
+        lambda match: _is_place(match["phi"]),
+    ),
+    (
+        "",
         "NAME",
         re.compile(
             rf"\b(?i:dear|hi|hello|hey|best|regards|sincerely|cheers|thanks|yours)(?:\s*,)?\s+"
@@ -373,7 +390,8 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
     ),
 ]
 
-_CAPITALISED = re.compile(rf"{_WORD}")
+# Transcribed speech has small letters only; words in capitals are abbreviations.
+_CASED_WORD = re.compile(r"(?<![\w.@/-])[^\W\d_][a-z]{2,}(?![\w@/])")
 _FULL_NAME = re.compile(
     rf"\b(?P<first>{_WORD})(?:[ ][^\W\d_]\.?(?=[ ])|[ ]{_WORD}(?=[ ]{_WORD}))?[ ](?P<last>{_PARTICLE}{_WORD})"
 )
@@ -381,9 +399,8 @@ _WITH_INITIAL = re.compile(rf"\b(?P<first>{_WORD})[ ][A-Z]\.[ ]?(?P<last>{_WORD}
 _FIRST_AND_INITIAL = re.compile(rf"\b(?P<first>{_WORD})[ ](?P<last>[A-Z])(?P<dot>\.|(?=['’]s|[,;)]|$))")
 
 
-def _names_a_facility(text: str, kind: str) -> bool:
+def _names_a_facility(head: str) -> bool:
     """More than "The Hospital" or "Emergency Clinic": some word before the type names it."""
-    head = text[: len(text) - len(kind)]
     words = re.findall(r"[^\W\d_]+", head.lower())
     neutral = common_words() | {
         "university",
@@ -439,14 +456,17 @@ def _known_names(text: str) -> Iterator[Span]:
         words = {match["first"].lower(), match["last"].lower()}
         if not words & common and not any(is_medical(word) for word in words):
             yield Span(match.start(), match.end(), "NAME")
-    for match in _CAPITALISED.finditer(text):
-        if match[0].lower() in plain_first_names() and not EPONYM_NOUN.match(text, match.end()):
+    plain = plain_first_names()
+    for match in _CASED_WORD.finditer(text):
+        if match[0].lower() in plain and not EPONYM_NOUN.match(text, match.end()):
             yield Span(match.start(), match.end(), "NAME")
     position = 0
     while full := _FULL_NAME.search(text, position):
         position = full.end("first")
         given, family = full["first"].lower(), full["last"].split(" ")[-1].lower()
-        if given not in first or given in MEDICAL or family in MEDICAL or family in EPONYMS - last:
+        if given not in first or family in MEDICAL or (family in EPONYMS and family not in last):
+            continue
+        if given in MEDICAL and (family in common or family not in last):
             continue
         sure = (given not in common) + (family in last and family not in common)
         if (

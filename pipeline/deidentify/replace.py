@@ -17,6 +17,7 @@ from pipeline.deidentify.patterns import ADDRESS, CITY_STATE, FACILITY
 from pipeline.deidentify.spans import Span, resolve
 from pipeline.deidentify.vocabulary import (
     EPONYM_NOUN,
+    EPONYMS,
     PARTICLES,
     STATES,
     TITLES,
@@ -357,7 +358,8 @@ class Surrogates:
         head, kind = (text[: match.start("type")], match["type"]) if match else (text, "Hospital")
         saint = _SAINT.match(head)
         name = _last_names()[self._number("FACILITY", " ".join(head.lower().split())) % len(_last_names())]
-        return f"{saint[0] if saint else ''}{name} {kind}"
+        town = f" of {self._city(match['town'])}" if match and match["town"] else ""
+        return f"{saint[0] if saint else ''}{name} {kind}{town}"
 
     def _in_parts(self, text: str, match: re.Match[str], by: dict[str, Callable[[str], str]]) -> str:
         """``text`` with the groups of its match exchanged, everything else kept."""
@@ -368,7 +370,7 @@ class Surrogates:
     # Values found elsewhere in the group.
 
     def _pattern(self, values: Sequence[tuple[str, str]]) -> re.Pattern[str] | None:
-        loose = {word for word in self._names if len(word) > 2 and word not in common_words()}
+        loose = {word for word in self._names if len(word) > 2 and word not in _capitals_only()}
         exact = {
             part
             for kind, text in values
@@ -448,6 +450,12 @@ def _last_names() -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def _last_name_set() -> frozenset[str]:
     return frozenset(_last_names())
+
+
+@lru_cache(maxsize=1)
+def _capitals_only() -> frozenset[str]:
+    """Names that in small letters are words, or diseases whose namesakes are rare."""
+    return common_words() | (EPONYMS - {name.lower() for name in _last_names()})
 
 
 @lru_cache(maxsize=1)

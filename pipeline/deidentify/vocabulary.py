@@ -56,12 +56,20 @@ EPONYM_NOUN = re.compile(
 )
 """What follows a name that is medicine rather than a person."""
 
+ABBREVIATIONS = words("ada ama asa gerd tia nicu")
+"""Medical where they stand in capitals, and names of people where they do not."""
+
 MEDICAL = words(
     """
-    ada aids als ama ards asa bph bun cabg cad cbc cdc chf ckd cml copd covid cpap crp cva dvt ecg eeg ekg
-    er esr fda gerd hiv hpv hba1c hdl htn ibs icu ild inr iv ldl lfts mi mri mrn mrsa ms nhl nih nsaid
-    nsaids nyha pcos pe psa ptsd ra rbc sle std tb tia tsh uti wbc who dax mra lvad pnes tpa dx hx rx sx
-    tx pt pts pmh fhx shx ed abilify accutane acetaminophen actos adderall advil advair albuterol
+    tumor tumors tumour tumours sign signs score scores scale palsy catheter chorea contracture maneuver
+    reflex criteria fracture node nodule ulcer procedure operation dystrophy atrophy ataxia neuropathy
+    sclerosis virus antigen stain cell cells encephalopathy monitor encephalitis granulomatosis arteritis
+    purpura malformation anomaly tetralogy triad gangrene paralysis lesion lesions dementia mutation
+    mutations infarction injury blockage intolerance adhesions abdominal reflux index ratio questionnaire
+    survey study trial program aids als ards bph bun cabg cad cbc cdc chf ckd cml copd covid cpap crp cva
+    dvt ecg eeg ekg er esr fda hiv hpv hba1c hdl htn ibs icu ild inr iv ldl lfts mi mri mrn mrsa ms nhl
+    nih nsaid nsaids nyha pcos pe psa ptsd ra rbc sle std tb tsh uti wbc who dax mra lvad pnes tpa dx hx
+    rx sx tx pt pts pmh fhx shx ed abilify accutane acetaminophen actos adderall advil advair albuterol
     aldactone aleve allegra amaryl ambien amoxicillin aranesp aricept aspirin ativan augmentin avandia
     avastin azt bactrim baclofen benadryl botox buspar bystolic celebrex celexa chantix cialis cipro
     clozapine colace coreg coumadin cozaar crestor cymbalta dexamethasone depakote digoxin dilantin
@@ -79,9 +87,9 @@ MEDICAL = words(
     epinephrine thalidomide estrogen progesterone testosterone vitamin calcium magnesium potassium sodium
     iron zinc glucose creatinine troponin hemoglobin bilirubin albumin cancer carcinoma leukemia lymphoma
     melanoma sarcoma diabetes hypertension asthma arthritis influenza ebola zika malaria cholera rubella
-    measles mumps pneumonia sepsis stroke dementia autism epilepsy migraine gout lupus psoriasis eczema
-    acne anemia angina bronchitis cataract celiac chlamydia cirrhosis colitis conjunctivitis constipation
-    cyst dermatitis diarrhea edema emphysema endometriosis fever fibroid fibromyalgia fistula gallstones
+    measles mumps pneumonia sepsis stroke autism epilepsy migraine gout lupus psoriasis eczema acne anemia
+    angina bronchitis cataract celiac chlamydia cirrhosis colitis conjunctivitis constipation cyst
+    dermatitis diarrhea edema emphysema endometriosis fever fibroid fibromyalgia fistula gallstones
     gastritis glaucoma goiter gonorrhea gynecomastia headache hepatitis hernia herpes hiccups hives
     impetigo jaundice keloid kidney liver lung heart brain breast colon prostate ovary ovarian cervical
     thyroid pancreas pancreatic skin bone blood marrow spine spleen stomach uterus vertigo warts nausea
@@ -90,7 +98,7 @@ MEDICAL = words(
     pseudomonas mycobacterium listeria legionella toxoplasma plasmodium giardia aspergillus borrelia
     treponema neisseria haemophilus diagnosis diagnoses prognosis treatment symptoms causes prevention
     history physical examination assessment plan impression subjective objective review systems allergies
-    medications surgery surgical family social chief complaint present illness vital signs laboratory
+    medications surgery surgical family social chief complaint present illness vital laboratory
     laboratories radiology imaging discharge admission follow-up hospital clinic emergency department
     doctor doctors nurse nurses patient patients physician guest_family guest_clinician mom dad mother
     father sister brother daughter son wife husband aunt uncle grandma grandpa grandmother grandfather
@@ -104,7 +112,7 @@ MEDICAL = words(
     objectives purpose design setting introduction yes no maybe true false okay ok hello hi hey good
     morning afternoon evening thanks thank please well sure right mhm hmm uh um yeah yep problem problems
     drug drugs entity entities mention mentions type types chemical chemicals sentence topic statement
-    micu picu nicu sicu ccu pacu ctu survival guidelines monday tuesday wednesday thursday friday saturday
+    micu picu sicu ccu pacu ctu survival guidelines monday tuesday wednesday thursday friday saturday
     sunday january february march april may june july august september october november december today
     tomorrow yesterday christmas thanksgiving easter halloween summer winter autumn spring dear sincerely
     regards subject re mr mrs dr miss prof sir madam ma'am key points fig figure table section chapter
@@ -171,6 +179,15 @@ PARTICLES = words(
     """
 )
 """Small words of surnames, kept."""
+
+HOSPITALS = (
+    "Johns Hopkins", "Mount Sinai", "Cedars-Sinai", "Cedars Sinai", "Cedar-Sinai", "Cedar Sinai", "UCSF",
+    "UCLA", "NYU Langone", "NYU", "Mayo", "Mass General", "Massachusetts General", "MGH", "Stanford",
+    "Duke", "MD Anderson", "Sloan Kettering", "Sloan-Kettering", "Kaiser Permanente", "Kaiser",
+    "Dana-Farber", "Dana Farber", "Brigham", "Baylor", "Emory", "Vanderbilt", "UPMC", "Geisinger",
+    "Scripps", "Beth Israel", "Montefiore", "Barnes-Jewish", "Yale", "Tufts",
+)  # fmt: skip
+"""American hospitals that people name without saying hospital."""
 
 STATES = {
     "AL": "Alabama", "AK": "Alaska", "AZ": "Arizona", "AR": "Arkansas", "CA": "California", "CO": "Colorado",
@@ -286,7 +303,7 @@ def countries() -> tuple[str, ...]:
 def is_medical(word: str) -> bool:
     """Whether a word is a term of medicine or everyday life rather than of a person or place."""
     lower = word.lower().removesuffix("'s").removesuffix("’s").strip(".,;:")
-    if lower in MEDICAL:
+    if lower in MEDICAL or (lower in ABBREVIATIONS and word.isupper()):
         return True
     known = names()
     return (

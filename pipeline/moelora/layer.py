@@ -38,8 +38,14 @@ from pipeline.moelora.gate import generator
 class Routing:
     """What all layers of one model apply now; ``MoeLora`` sets it, layers read it."""
 
+    scaling: float
+    """alpha / r."""
+
+    weights: Tensor | None = None
+    """[r], float32: one task for the whole batch, each expert's weight r/N times."""
+
     scale: Tensor | None = None
-    """[B or 1, S or 1, r], float32: broadcast over the rows and positions of a batch."""
+    """[B, 1, r] or [1, T, r], float32: ``scaling`` times the weights, by rows or tokens."""
 
     enabled: bool = True
     """False: the bare base model."""
@@ -69,7 +75,13 @@ class MoeLoraLinear(nn.Module):
         if self.training and self.dropout:
             h = drop(h, self.dropout)
         h = functional.linear(h, self.A)
-        return y + functional.linear(h * fit(self.routing.scale, h), self.B).to(y.dtype)
+        if self.routing.weights is None:
+            update = functional.linear(h * fit(self.routing.scale, h), self.B)
+        else:
+            # Operation by operation what PEFT computes from the exported LoRA: logits of a batch
+            # of one task are equal to the last bit, where float32 alone would differ by 1e-4.
+            update = functional.linear(h, self.B * self.routing.weights) * self.routing.scaling
+        return y + update.to(y.dtype)
 
 
 def features(linear: nn.Module) -> tuple[int, int]:
@@ -81,7 +93,7 @@ def features(linear: nn.Module) -> tuple[int, int]:
 
 
 def fit(scale: Tensor | None, h: Tensor) -> Tensor:
-    """``scale`` [B or 1, S or 1, r] in a shape that broadcasts over ``h`` [B, S, r].
+    """``scale`` [B, 1, r] or [1, T, r] in a shape that broadcasts over ``h`` [B, S, r].
 
     Some models flatten a batch to [B * S, r] inside their blocks; each row's weights are then
     repeated for its positions. Raises ValueError where the shapes do not fit: a wrong

@@ -60,18 +60,25 @@ class MoeLora(nn.Module):
     def tasks(self, names: Sequence[Task]) -> Iterator[None]:
         """Within, row i of every batch is of task ``names[i]``; a single name serves all rows.
 
+        Where all names are the same, logits equal those of the exported LoRA in stock PEFT to
+        the last bit; a mixed batch differs by float32's rounding.
+
         One backward pass for each entry. Raises UnknownTask that names the known.
         """
-        with self._routed(self._scale(names)[:, None]):
-            yield
+        if len(set(map(_group, names))) == 1:
+            with self._routed(weights=self._columns(names[:1])[0]):
+                yield
+        else:
+            with self._routed(scale=self.routing.scaling * self._columns(names)[:, None]):
+                yield
 
     @contextmanager
     def token_tasks(self, names: Sequence[Task], lengths: Sequence[int]) -> Iterator[None]:
         """Within, a batch is one packed row [1, T]: ``lengths[i]`` tokens of task ``names[i]``
         after one another, T their sum."""
-        scale = self._scale(names)
+        scale = self.routing.scaling * self._columns(names)
         repeats = torch.tensor(lengths, device=scale.device)
-        with self._routed(scale.repeat_interleave(repeats, dim=0)[None]):
+        with self._routed(scale=scale.repeat_interleave(repeats, dim=0)[None]):
             yield
 
     @contextmanager
@@ -92,7 +99,7 @@ class MoeLora(nn.Module):
     def _weights(self, names: Sequence[Task]) -> Tensor:
         """[len(names), N] with gradients."""
         known = {task: index for index, task in enumerate(self.config.tasks)}
-        groups = [(name,) if isinstance(name, str) else tuple(name) for name in names]
+        groups = [_group(name) for name in names]
         for task in {task for group in groups for task in group} - known.keys():
             raise UnknownTask(f"the adapter knows no task {task!r}: it knows {', '.join(sorted(known))}")
         if self.gate is None:
@@ -104,19 +111,18 @@ class MoeLora(nn.Module):
         weights: Tensor = self.gate(mixture.to(self.gate.embedding))
         return weights
 
-    def _scale(self, names: Sequence[Task]) -> Tensor:
-        """[len(names), r]: alpha / r times each expert's weight, repeated for its rank."""
-        config = self.config
-        per_expert = config.alpha / config.rank * self._weights(names)
-        return per_expert.repeat_interleave(config.rank // config.experts, dim=-1)
+    def _columns(self, names: Sequence[Task]) -> Tensor:
+        """[len(names), r]: each expert's weight, repeated for its rank."""
+        return self._weights(names).repeat_interleave(self.config.rank // self.config.experts, dim=-1)
 
     @contextmanager
-    def _routed(self, scale: Tensor) -> Iterator[None]:
-        before, self.routing.scale = self.routing.scale, scale
+    def _routed(self, weights: Tensor | None = None, scale: Tensor | None = None) -> Iterator[None]:
+        before = self.routing.weights, self.routing.scale
+        self.routing.weights, self.routing.scale = weights, scale
         try:
             yield
         finally:
-            self.routing.scale = before
+            self.routing.weights, self.routing.scale = before
 
 
 def inject(model: PreTrainedModel, config: MoeLoraConfig) -> MoeLora:
@@ -128,7 +134,7 @@ def inject(model: PreTrainedModel, config: MoeLoraConfig) -> MoeLora:
     if any(isinstance(module, MoeLoraLinear) for module in model.modules()):
         raise ValueError("the model has an adapter already: unload() that one first")
     model.requires_grad_(False)
-    routing = Routing()
+    routing = Routing(config.alpha / config.rank)
     layers = {}
     for name in target_names(model, config.targets):
         layer = MoeLoraLinear(
@@ -166,6 +172,10 @@ def target_names(model: PreTrainedModel, targets: str | Sequence[str]) -> list[s
     if not wanted:
         raise InputError(f"{type(model).__name__} has no linear layer inside its blocks to adapt")
     return wanted
+
+
+def _group(task: Task) -> tuple[str, ...]:
+    return (task,) if isinstance(task, str) else tuple(task)
 
 
 def _in_a_block(name: str) -> bool:

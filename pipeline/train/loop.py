@@ -140,6 +140,12 @@ class Loop:
             entry[1] += count
         tasks = {task: loss / count for task, (loss, count) in sorted(sums.items())}
         mean = math.fsum(tasks.values()) / len(tasks)
+        if not math.isfinite(mean):
+            raise PipelineError(
+                f"validation loss after step {self.state.step} is not finite for "
+                f"{', '.join(task for task, loss in tasks.items() if not math.isfinite(loss))}; "
+                "lower train.learning_rate. The last checkpoint is kept"
+            )
         best = min((entry["mean"] for entry in self.state.validation), default=math.inf)
         self.state.validation.append({"step": self.state.step, "mean": mean, "tasks": tasks})
         if mean < best:
@@ -178,7 +184,6 @@ class Loop:
         saving.restore(self.adapter, tensors["adapter"])
         for name, value in tensors.get("optimiser", {}).items():
             parameter, _, key = name.rpartition("/")
-            # The step count stays where the optimiser wants it; moments lie beside the weights.
             self.optimizer.state[self.parameters[parameter]][key] = value.to(self.device)
         self.random = tensors["random"]
         self.best = tensors.get("best", {})

@@ -35,8 +35,8 @@ LOSSES = [{"step": step, "loss": 3.0 / step} for step in range(1, 6)]
 REPORTS = {
     "ingest": {"rows": {"in": 3, "out": 2, "quarantined": 1}, "files": {"read": 1, "ignored": 0},
                "shards": [], "quarantine": {"no target": 1}, "tasks": {"triage": 2}},
-    "validate": {"rows": {"in": 2, "out": 2}, "success": True, "expectations": [
-        {"expectation": "not null", "column": "input", "level": "critical", "success": True, "unexpected": 0}]},
+    "validate": {"rows": {"in": 2, "out": 2}, "success": True, "expectations": [{
+        "expectation": "not null", "column": "input", "level": "critical", "success": True, "unexpected": 0}]},
     "deidentify": {"rows": {"in": 2, "out": 2}, "found": {"NAME": 4}, "residual": {"NAME": 0},
                    "recall": {"NAME": {"found": 9, "labelled": 10, "recall": 0.9}},
                    "recall_overall": 0.9, "residual_records": 0, "key_id": "0" * 16},
@@ -46,12 +46,14 @@ REPORTS = {
         "records": 2, "draws": 4, "effective_epochs": 2.0, "share_before": 1.0, "share_after": 1.0}}},
     "train": {"steps": 5, "curve": LOSSES,
               "validation": [{"step": 5, "mean": 0.7, "tasks": {"triage": 0.7}}]},
-    "export": {"release_digest": "d" * 64, "tasks": {"triage": {"max_abs_difference": 1e-6}}, "tolerance": 1e-4},
+    "export": {"release_digest": "d" * 64, "tolerance": 1e-4,
+               "tasks": {"triage": {"max_abs_difference": 1e-6}}},
     "evaluate": {"systems": ["base", "candidate"], "champion": None, "tasks": {"triage": {
-        "metric": "accuracy", "rows": 9, "groups": 9, "base": SCORE, "candidate": SCORE, "comparison": COMPARISON}},
+        "metric": "accuracy", "rows": 9, "groups": 9,
+        "base": SCORE, "candidate": SCORE, "comparison": COMPARISON}},
         "mean": {"base": SCORE, "candidate": SCORE, "comparison": COMPARISON}},
-    "gate": {"verdict": "pass", "release_digest": "d" * 64, "undecided": ["triage"], "against": "base", "rules": [
-        {"rule": "no_harm", "task": "triage", "outcome": "undecided", "figures": {}, "why": "few rows"}]},
+    "gate": {"verdict": "pass", "release_digest": "d" * 64, "undecided": ["triage"], "against": "base",
+        "rules": [{"rule": "no_harm", "task": "triage", "outcome": "undecided", "figures": {}, "why": "few rows"}]},
 }
 
 
@@ -87,7 +89,8 @@ def publish(params):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "gate.json").write_text(json.dumps(gate))
         Path(folder, "adapter").write_text(Path("data/export/out.txt").read_text())
-        receipt = Registry.open(params.publish.registry).publish(Path(folder), {"by": "test", "reason": "test"})
+        registry = Registry.open(params.publish.registry)
+        receipt = registry.publish(Path(folder), {"by": "test", "reason": "test"})
     return {"published": True, "release": receipt.release, "files": receipt.files, "bytes": receipt.bytes,
             "reason": None}
 
@@ -153,6 +156,10 @@ class Project:
         command = [sys.executable, "-m", "flows.cli", *arguments]
         return subprocess.run(command, cwd=self.root, capture_output=True, text=True)
 
+    def run(self, *command: str) -> str:
+        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
     def git(self, *arguments: str) -> str:
         command = ["git", *arguments]
         return subprocess.run(
@@ -187,7 +194,7 @@ class Project:
         return sorted(found, key=lambda run: run["start_time"] or "")
 
 
-def make_project(root: Path, api: str, registry: str | None) -> Project:
+def make_project(root: Path, api: str, registry: str) -> Project:
     """Write the repository: git, DVC, two local remotes, one file in the inbox."""
     shutil.copy(ROOT / "params.yaml", root)
     shutil.copy(ROOT / ".dvcignore", root)
@@ -202,7 +209,7 @@ def make_project(root: Path, api: str, registry: str | None) -> Project:
         out: Any = f"data/{stage}"
         stages[stage] = {
             "cmd": f"python stages.py {stage}",
-            "deps": [before, f"knobs/{stage}"],
+            "deps": [before, f"knobs/{stage}", *(["data/export"] if stage == "publish" else [])],
             "params": [stage],
             "outs": [{out: {"remote": "private"}}] if stage == "ingest" else [out],
             "metrics": [f"reports/{stage}.json"],

@@ -50,8 +50,8 @@ def test_month_and_day_in_figures_are_a_date_after_a_word_of_time_only() -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["daily", "a 60-year-old man", "from 1985 to 2009", "BP 120/80", "may 5 mg", "March 5 mg", "version 1.2.10",
-     "HbA1c 7.9 %", "123-45-6789", "31/31/2020", "555-01-9999", "at 9:40"],
+    ["daily", "a 60-year-old man", "from 1985 to 2009", "BP 120/80", "may 5 mg", "March 5 mg",
+     "version 1.2.10", "HbA1c 7.9 %", "123-45-6789", "31/31/2020", "555-01-9999", "at 9:40"],
 )  # fmt: skip
 def test_what_is_no_date_is_not_found(text: str) -> None:
     assert found(text) == set()

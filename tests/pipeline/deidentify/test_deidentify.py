@@ -60,15 +60,15 @@ def signature(**values: Any) -> dict[str, Any]:
     choices = ["Dr. Thaddeus Quillfeather", "Dr. Ann Smith"]
     asked = f"Wilhelmina was examined. Signed: {choices[0]}\nWho signed?\nOptions: {', '.join(choices)}"
     return record(
-        sample_id="Featherstone-2", task="note-signature", task_type="qa_choice", input=asked, target=choices[0],
-        answer_choices=choices,
+        sample_id="Featherstone-2", task="note-signature", task_type="qa_choice", input=asked,
+        target=choices[0], answer_choices=choices,
     ) | values  # fmt: skip
 
 
 def triage(**values: Any) -> dict[str, Any]:
     return record(
-        sample_id="Featherstone-3", task="triage", task_type="classification", input="Featherstone has chest pain.",
-        target="emergency", answer_choices=["emergency", "routine"],
+        sample_id="Featherstone-3", task="triage", task_type="classification",
+        input="Featherstone has chest pain.", target="emergency", answer_choices=["emergency", "routine"],
     ) | values  # fmt: skip
 
 

@@ -11,7 +11,7 @@ RANK, EXPERTS, ALPHA = 6, 3, 12.0
 
 
 def layer(base: nn.Module, dropout: float = 0.0) -> tuple[MoeLoraLinear, Routing]:
-    routing = Routing()
+    routing = Routing(ALPHA / RANK)
     made = MoeLoraLinear(base, "blocks.0.linear", RANK, dropout, 17, routing).double()
     with torch.no_grad():
         made.B.normal_(generator=torch.Generator().manual_seed(1))
@@ -56,6 +56,22 @@ def test_equals_the_formula_forward_and_backward(base: nn.Module, batch: int, le
         assert (gradient - wanted_gradient).abs().max() < 1e-10
 
 
+def test_one_task_for_the_whole_batch_equals_the_formula_forward_and_backward() -> None:
+    made, routing = layer(nn.Linear(5, 7).double())
+    x = torch.randn(3, 4, 5, dtype=torch.float64, requires_grad=True)
+    logits = torch.randn(EXPERTS, dtype=torch.float64, requires_grad=True)
+    probe = torch.randn(3, 4, 7, dtype=torch.float64)
+    inputs = [x, logits, made.A, made.B]
+    routing.weights = logits.softmax(-1).repeat_interleave(RANK // EXPERTS)
+    folded = made(x)
+    gradients = torch.autograd.grad((folded * probe).sum(), inputs)
+    wanted = literal(made, x, logits.softmax(-1).expand(3, -1))
+    wanted_gradients = torch.autograd.grad((wanted * probe).sum(), inputs)
+    assert (folded - wanted).abs().max() < 1e-10
+    for gradient, wanted_gradient in zip(gradients, wanted_gradients, strict=True):
+        assert (gradient - wanted_gradient).abs().max() < 1e-10
+
+
 def test_a_packed_row_gives_each_token_its_own_weights() -> None:
     made, routing = layer(nn.Linear(5, 7).double())
     x = torch.randn(1, 6, 5, dtype=torch.float64)
@@ -90,7 +106,7 @@ def test_running_without_a_task_is_an_error() -> None:
 
 def test_starts_as_the_bare_base_with_small_a() -> None:
     base = nn.Linear(300, 200)
-    routing = Routing(scale=torch.ones(1, 1, 16))
+    routing = Routing(1.0, scale=torch.ones(1, 1, 16))
     made = MoeLoraLinear(base, "x", 16, 0.0, 17, routing)
     x = torch.randn(2, 3, 300)
     assert torch.equal(made(x), base(x))
@@ -99,7 +115,7 @@ def test_starts_as_the_bare_base_with_small_a() -> None:
 
 
 def test_float32_adapter_on_a_bfloat16_base() -> None:
-    made = MoeLoraLinear(nn.Linear(8, 8).bfloat16(), "x", 4, 0.0, 17, Routing(scale=torch.ones(1, 1, 4)))
+    made = MoeLoraLinear(nn.Linear(8, 8).bfloat16(), "x", 4, 0.0, 17, Routing(1.0, scale=torch.ones(1, 1, 4)))
     nn.init.normal_(made.B)
     y = made(torch.randn(2, 3, 8, dtype=torch.bfloat16))
     assert y.dtype == torch.bfloat16

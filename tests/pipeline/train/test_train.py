@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 from pathlib import Path
 
 import polars as pl
@@ -163,6 +164,25 @@ def test_the_same_training_twice_at_once_is_refused(project: Project) -> None:
         checkpoint.folder("abc"),
     ):
         pass
+
+
+def test_a_bfloat16_base_trains_a_float32_adapter(project: Project) -> None:
+    project.checkout.params(compute__dtype="bfloat16")
+    report = train()
+    assert report["health"]["loss_last"] < report["health"]["loss_first"] - 0.1
+    assert {str(t.dtype) for t in load_file(paths.ADAPTER / "adapter.safetensors").values()} == {"float32"}
+
+
+def test_nothing_outside_this_machine_is_asked(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError(f"a connection was tried: {arguments}")
+
+    from pipeline.export import run as export
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    train()
+    export(Params.load(), Progress("export"))
 
 
 def test_an_order_that_names_unknown_records_is_refused(project: Project) -> None:

@@ -1,0 +1,109 @@
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.cli import app
+from tests.conftest import ROOT, Checkout
+
+COMMANDS = [
+    command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+]
+
+
+def moelora(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", "flows.cli", *arguments], capture_output=True, text=True)
+
+
+def test_help_answers_in_half_a_second() -> None:
+    took = []
+    for _ in range(5):
+        started = time.monotonic()
+        done = moelora("--help")
+        took.append(time.monotonic() - started)
+        assert done.returncode == 0
+    print(f"moelora --help: {min(took):.2f} s")
+    assert min(took) < 0.5
+
+
+def test_the_commands_of_the_design_are_there() -> None:
+    wanted = "retrain stage sample-data releases promote rollback verify pull predict history base doctor ui services"
+    assert set(COMMANDS) == set(wanted.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_shows_an_example(command: str) -> None:
+    assert f"Example: moelora {command}" in " ".join(moelora(command, "--help").stdout.split())
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
+    heavy = ["prefect", "torch", "boto3", "polars", "pydantic", "dvc", "yaml"]
+    code = f"import sys, flows.cli; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_bad_setting_ends_with_2_and_one_line(checkout: Checkout) -> None:
+    done = moelora("retrain", "--set", "train.rnak=8")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error params.yaml: train.rnak: ")
+    assert done.stderr.count("\n") == 1
+    assert moelora("retrain", "--set", "nonsense").returncode == 2
+
+
+def test_a_missing_inbox_ends_with_2(checkout: Checkout) -> None:
+    done = moelora("retrain", "--inbox", "nowhere")
+    assert done.returncode == 2
+    assert "nowhere is no folder" in done.stderr
+    assert moelora("retrain", "--include", "*.csv").returncode == 2
+
+
+def test_own_data_without_a_key_ends_with_2_and_the_command_that_makes_one(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MOELORA_DEID_KEY", raising=False)
+    Path("own").mkdir()
+    Path("own/Featherstone.jsonl").write_text("{}\n")
+    from flows import inbox
+    from flows.cli import _prepare_key
+    from pipeline.errors import DeidKeyError
+
+    inbox.link(Path("own"), ["*.jsonl"])
+    with pytest.raises(DeidKeyError, match="openssl rand -base64 32"):
+        _prepare_key()
+
+
+def test_sample_data_is_written_privately_and_never_beside_other_data(checkout: Checkout) -> None:
+    done = moelora("sample-data")
+    assert done.returncode == 0, done.stderr
+    assert "next: moelora retrain" in done.stdout
+    assert list(Path("data/inbox/sample").iterdir())
+    Path("data/inbox/own").mkdir()
+    Path("data/inbox/own/a.jsonl").write_text("{}\n")
+    refused = moelora("sample-data")
+    assert refused.returncode == 2
+    assert "--to" in refused.stderr
+    assert moelora("sample-data", "--to", "elsewhere").returncode == 0
+
+
+def test_doctor_says_what_is_missing_and_how_to_mend_it(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    done = moelora("doctor", "--json")
+    assert done.returncode == 1
+    found = {check["what"]: check for check in json.loads(done.stdout)}
+    assert found["git"]["state"] == "missing"
+    assert "git init" in found["git"]["remedy"]
+    assert found["Prefect"]["state"] == "missing"
+    assert found["inbox"]["state"] == "later"
+    assert found["params.yaml"]["state"] == "ok"
+    assert moelora("doctor").returncode == 1
+
+
+def test_make_run_calls_a_command_that_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    used = {line.split()[1] for line in makefile.splitlines() if line.startswith("\tmoelora ")}
+    assert used <= set(COMMANDS)
