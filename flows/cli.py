@@ -6,7 +6,9 @@ Everything heavy is imported where it is used, so that ``--help`` answers at onc
 import json
 import signal
 import sys
+from contextlib import redirect_stdout
 from enum import StrEnum
+from io import StringIO
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -193,12 +195,11 @@ def promote(
     _prefect()
     from flows.promote import gate_of, situation
     from flows.promote import promote as flow
-    from flows.retrain import actor
 
     gate = gate_of(registry, release)
     _print_gate(gate)
     out.print(situation(release, gate, registry.channel()))
-    flow(release, by or actor(), reason, confirm or [], return_state=True).result()
+    flow(release, by or repository.actor(), reason, confirm or [], return_state=True).result()
     _next(f"the champion is {release}", 'moelora predict --task TASK --text "…"')
 
 
@@ -214,10 +215,9 @@ def rollback(
     registry = _registry()
     if is_up := local_prefect.address() is not None:
         local_prefect.ensure()
-    from flows.retrain import actor
     from flows.rollback import move_back, tell
 
-    now = move_back(registry, to, reason, by or actor())
+    now = move_back(registry, to, reason, by or repository.actor())
     if is_up:
         tell(now)
     else:
@@ -306,7 +306,7 @@ def doctor(as_json: Json = False) -> None:
     """Say what is missing on this machine and how to mend it; exit code 1 if something is."""
     from flows.doctor import checks
 
-    found = checks()
+    found = checks(_key_id)
     missing = [each for each in found if each.state == "missing"]
     if as_json:
         _print_json([each._asdict() for each in found])
@@ -399,21 +399,34 @@ def _prepare_base() -> None:
 
     if not paths.BASE.is_dir():
         _say("base: preparing the base model, once")
-    model.prepare(Params.load().base)
+    with redirect_stdout(sys.stderr):
+        model.prepare(Params.load().base)
 
 
 def _prepare_key() -> None:
-    """Write the key's id, unless the data here was made with another key of somebody's own."""
+    """Write the id of the key in use, where stages depend on it."""
     from flows import inbox
     from pipeline import key
     from pipeline.params import Params
 
     shards = inbox.shards(Params.load().ingest.include)
-    demo = key.key_id(key.DEMO_KEY)
-    if paths.KEY_ID.is_file() and paths.KEY_ID.read_text(encoding="ascii").strip() != demo:
-        key.check_key_id(key.load(shards))
-    else:
+    _key_id(shards)
+    with redirect_stdout(sys.stderr):
         key.write_key_id(shards)
+
+
+def _key_id(shards: set[str]) -> str:
+    """The id of the key in use; DeidKeyError where the data here was made with another own one."""
+    from pipeline import key
+
+    with redirect_stdout(StringIO()):  # its note is for whoever runs, and told there
+        loaded = key.load(shards)
+    identity = key.key_id(loaded)
+    demo = key.key_id(key.DEMO_KEY)
+    # Whoever goes from sample data to their own changes from the demo key to theirs.
+    if paths.KEY_ID.is_file() and paths.KEY_ID.read_text(encoding="ascii").strip() not in (identity, demo):
+        key.check_key_id(loaded)
+    return identity
 
 
 def _prepare_s3() -> None:

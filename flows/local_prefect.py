@@ -1,12 +1,14 @@
 """A Prefect server on this machine, for who has none: SQLite, loopback, left running.
 
     PREFECT_API_URL           set: that server is used, and must answer
-    127.0.0.1:4200            a Prefect server answers there: it is used
-    scratch/services/prefect  else one is started: database, log, and server.json with its address
+    scratch/services/prefect  else this checkout's own, started where it does not run: database, log,
+                              and server.json with its address (port 4200, or the next free one)
 
+Another checkout's server is never used unasked: whoever stops it would end this one's runs.
 ``ensure`` must run before prefect is imported: it settles where the flows of this process report.
 """
 
+import fcntl
 import json
 import os
 import socket
@@ -35,13 +37,8 @@ QUIET = {
 
 def address() -> str | None:
     """The API of the server that answers now, or None. Starts nothing."""
-    named = os.environ.get("PREFECT_API_URL")
-    if named:
-        return named if answers(named) else None
-    for url in (_started_here(), f"http://{HOST}:{PORT}/api"):
-        if url is not None and answers(url):
-            return url
-    return None
+    url = os.environ.get("PREFECT_API_URL") or _started_here()
+    return url if url is not None and answers(url) else None
 
 
 def ensure() -> str:
@@ -59,7 +56,10 @@ def ensure() -> str:
             "or unset PREFECT_API_URL to have one started here"
         )
     if url is None:
-        url = _start()
+        HOME.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (HOME / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two commands at once start one server
+            url = address() or _start()
     os.environ["PREFECT_API_URL"] = url
     os.environ.setdefault("PREFECT_HOME", str(HOME.resolve()))
     return url
@@ -93,7 +93,7 @@ def answers(url: str) -> bool:
 
 
 def _start() -> str:
-    HOME.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stop()  # one that hangs
     port = _free_port()
     url = f"http://{HOST}:{port}/api"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | QUIET
@@ -118,7 +118,7 @@ def _start() -> str:
 
 
 def _free_port() -> int:
-    for port in (PORT, 0):
+    for port in (*range(PORT, PORT + 100), 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -130,10 +130,8 @@ def _free_port() -> int:
 
 
 def _started_here() -> str | None:
-    try:
-        return str(json.loads(SERVER.read_text())["url"])
-    except (OSError, ValueError, KeyError):
-        return None
+    # Without its process, the port may be another checkout's by now.
+    return str(json.loads(SERVER.read_text())["url"]) if _process() else None
 
 
 def _process() -> int | None:

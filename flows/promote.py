@@ -36,9 +36,7 @@ class Approval(RunInput):
     approve: bool = Field(description="Move the champion to this release?")
     by: str = Field(min_length=1, description="Your name, recorded as you claim it.")
     reason: str = Field(min_length=1, description="Why; stays in the registry's history.")
-    confirmed: list[str] = Field(
-        default=[], description="Undecided tasks whose risk you accept, one a line, by name."
-    )
+    confirmed: list[str] = Field(default=[], description="Undecided tasks whose risk you accept, by name.")
 
 
 @flow(name="promote", flow_run_name="{release}", persist_result=False)
@@ -66,9 +64,6 @@ def _promote(release: str, by: str | None, reason: str | None, confirmed: Sequen
             wait_for_input=Approval.with_initial_data(
                 description=f"{situation(release, gate, before)} "
                 "The gate's table is among the artifacts of this run.",
-                approve=False,
-                by="",
-                reason="",
             ),
             timeout=PATIENCE,
             poll_interval=LOOK,
@@ -96,6 +91,8 @@ def situation(release: str, gate: dict[str, Any], before: Channel | None) -> str
     """One line for who decides: what is replaced, and whether the comparison was with that."""
     current = before.release if before else "base"
     text = f"Release {release} would replace {current if before else 'nothing: there is no champion yet'}."
+    if gate["undecided"]:
+        text += f" Undecided, each to be confirmed by name: {', '.join(gate['undecided'])}."
     if gate["against"] not in (current, release):
         text += f" It was compared with {gate['against']}, not with that: `moelora retrain` compares anew."
     return text

@@ -5,6 +5,7 @@ values a run pins, and data/inbox.dvc, which DVC writes. Messages name no file o
 """
 
 import fcntl
+import getpass
 import json
 import os
 import re
@@ -20,6 +21,9 @@ from pipeline import paths
 from pipeline.errors import ParamsError, PipelineError
 
 INBOX_TRACKING = Path(f"{paths.INBOX}.dvc")
+CACHE = Path(".dvc/cache")
+"""DVC's cache, which holds raw text too."""
+
 LOCK = paths.SCRATCH / "retrain.lock"
 DVC = [sys.executable, "-m", "dvc"]
 
@@ -37,12 +41,20 @@ class Kept(NamedTuple):
 
 
 def environment() -> dict[str, str]:
-    """The environment of dvc and the stages: our interpreter first, no telemetry, output at once."""
+    """The environment of dvc and the stages: our interpreter first, no telemetry, output at once,
+    and who acts, for the registry's history."""
     return os.environ | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "DVC_NO_ANALYTICS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "MOELORA_ACTOR": actor(),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def actor() -> str:
+    """Who acts, as claimed: MOELORA_ACTOR, else the user's name."""
+    return os.environ.get("MOELORA_ACTOR") or getpass.getuser()
 
 
 def without_names(text: str) -> str:
@@ -92,8 +104,8 @@ def track_inbox() -> None:
 
     paths.INBOX.chmod(0o700)
     dvc("add", "--quiet", str(paths.INBOX))
-    # dvc's cache holds raw text too.
-    Path(dvc("cache", "dir")).chmod(0o700)
+    if CACHE.is_dir():  # one configured elsewhere is its owner's to protect
+        CACHE.chmod(0o700)
     yaml = YAML()
     tracking = yaml.load(INBOX_TRACKING)
     if tracking["outs"][0].get("remote") != "private":

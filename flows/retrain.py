@@ -8,8 +8,6 @@ sent to the remotes, kept on a branch, and announced. Ends as Completed: "Publis
 "Unchanged"; as "Stopped" where a signal ended a stage after it saved its state.
 """
 
-import getpass
-import os
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -156,7 +154,7 @@ def announce(batch: str, kept: repository.Kept) -> None:
     if any(entry["event"] == "candidate" and entry["release"] == release for entry in registry.history()):
         return
     facts = {"batch": batch, "branch": kept.branch, "git_commit": kept.commit, "flow_run": str(flow_run.id)}
-    registry.append_history("candidate", release, actor(), f"retraining {batch}", **facts)
+    registry.append_history("candidate", release, repository.actor(), f"retraining {batch}", **facts)
     emit_event("adapter.candidate", resource=_resource(release), payload=facts | {"verdict": verdict})
 
 
@@ -190,11 +188,6 @@ def open_registry() -> Registry | None:
     """The registry that params.yaml names, or None."""
     url = Params.load().publish.registry
     return None if url is None else Registry.open(url)
-
-
-def actor() -> str:
-    """Who acts, as claimed."""
-    return os.environ.get("MOELORA_ACTOR") or getpass.getuser()
 
 
 def _resource(release: str) -> dict[str, str]:

@@ -10,8 +10,9 @@ from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.states import Completed
 
+from flows import repository
 from flows.promote import the_registry
-from flows.retrain import actor, ended_by
+from flows.retrain import ended_by
 from pipeline.errors import InputError, PipelineError
 from pipeline.registry import Channel, Registry
 
@@ -20,7 +21,7 @@ from pipeline.registry import Channel, Registry
 def rollback(to: str | None = None, reason: str = "", by: str | None = None) -> "State[Any]":
     """Move `champion` to the release before it, or to ``to``."""
     try:
-        now = move_back(the_registry(), to, reason, by or actor())
+        now = move_back(the_registry(), to, reason, by or repository.actor())
     except PipelineError as error:
         return ended_by(error)
     tell(now)

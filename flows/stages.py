@@ -11,6 +11,7 @@ functions that the caller gives.
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -30,6 +31,12 @@ POLL = 0.5  # s between looks at the stage's status
 
 GROUP = paths.STATUS / "running.json"
 """The process group of the stage that runs now, for a successor of a flow that was killed."""
+
+DVC_HINTS = re.compile(
+    r"(Generating|Updating) lock file|To track the changes|\s*git add |To enable auto"
+    r"|\s*dvc config|Use `dvc push`"
+)
+"""Lines of dvc for somebody who types its commands; a flow does all that by itself."""
 
 _GUARD = """
 read -r done && exit
@@ -68,6 +75,8 @@ def run(stage: str, log: Callable[[str], None], watch: Callable[[Status], None],
     def tell(line: str) -> None:
         nonlocal last_error
         line = without_names(line)
+        if DVC_HINTS.match(line):
+            return
         if line.startswith("ERROR: "):
             last_error = line.removeprefix("ERROR: ")
         if not line.lstrip().startswith(CHATTER):

@@ -28,7 +28,7 @@ from pipeline.moelora import MoeLora, saving
 from pipeline.params import Base, Params
 from pipeline.stage import Progress, Report, main
 
-PROBES = (2, 48)
+PROBES = (2, 32)
 """Rows and tokens of the random sequences that logits are compared on."""
 
 

@@ -185,11 +185,9 @@ def arrivals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, arrivals: Path) -> Iterator[Project]:
     project = clone(tmp_path_factory.mktemp("project"))
-    # A server of this clone's own, so that its database can be searched.
-    project.run(sys.executable, "-c", "from flows import local_prefect; local_prefect._start()")
+    project.first = project.retrain(arrivals, "first")  # type: ignore[attr-defined]
     server = json.loads((project.root / "scratch/services/prefect/server.json").read_text())
     project.prefect = server["url"]  # type: ignore[attr-defined]
-    project.first = project.retrain(arrivals, "first")  # type: ignore[attr-defined]
     yield project
     project.moelora("services", "stop", check=False)
 

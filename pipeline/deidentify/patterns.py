@@ -131,8 +131,9 @@ def _is_person(match: re.Match[str]) -> bool:
     words = _name_words(match["phi"])
     if not words or EPONYM_NOUN.match(match.string, match.end("phi")):
         return False
-    terms = MEDICAL - names().first - names().last
-    return not any(word in terms for word in words) and any(len(word) > 1 for word in words)
+    known = names()
+    terms = [word for word in words if word in MEDICAL and word not in known.first and word not in known.last]
+    return not terms and any(len(word) > 1 for word in words)
 
 
 def _is_likely_person(match: re.Match[str]) -> bool:
@@ -469,12 +470,7 @@ def _known_names(text: str) -> Iterator[Span]:
         if given in MEDICAL and (family in common or family not in last):
             continue
         sure = (given not in common) + (family in last and family not in common)
-        if (
-            not sure
-            or (family in common and family not in AMBIGUOUS)
-            or is_medical(family)
-            or is_medical(given)
-        ):
+        if not sure or (family in common and family not in AMBIGUOUS) or is_medical(family):
             continue
         if full["first"].isupper() != full["last"].isupper() or EPONYM_NOUN.match(text, full.end()):
             continue

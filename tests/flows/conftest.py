@@ -135,13 +135,16 @@ class Project:
         command = [sys.executable, "-c", code, *arguments]
         return subprocess.run(command, cwd=self.root, capture_output=True, text=True, **options)
 
-    def start_retrain(self, batch: str) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(
-            [sys.executable, "-c", RETRAIN, batch],
-            cwd=self.root,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    def start(self, code: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=self.root, **quiet)
+
+    def resume(self, run: dict[str, Any], **answers: Any) -> bool:
+        """Send the form of a paused run; whether it was taken."""
+        url = f"{self.api}/flow_runs/{run['id']}/resume"
+        answer = httpx.post(url, json={"run_input": answers}, trust_env=False)
+        answer.raise_for_status()
+        return answer.json()["status"] == "ACCEPT"
 
     def retrain(self, batch: str) -> tuple[str, str]:
         """Run the flow in a process of its own: the name and message of its state."""
@@ -149,7 +152,6 @@ class Project:
         line = next((line for line in done.stdout.splitlines() if line.startswith("STATE ")), None)
         assert line is not None, done.stdout + done.stderr
         name, _, message = line.removeprefix("STATE ").partition(" | ")
-        print(done.stderr[-6000:])
         return name, message
 
     def moelora(self, *arguments: str) -> "subprocess.CompletedProcess[str]":

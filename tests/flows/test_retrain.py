@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import STAGES
 from pipeline.registry import Registry
-from tests.flows.conftest import Project, make_project
+from tests.flows.conftest import RETRAIN, Project, make_project
 from tests.s3 import BUCKET
 
 URL = f"s3://{BUCKET}/flows"
@@ -164,7 +164,7 @@ def test_a_blocked_gate_completes_as_blocked(project: Project, registry: Registr
 def test_a_second_flow_is_refused_and_a_terminated_one_leaves_no_process(project: Project) -> None:
     lingering = project.root / "lingering"
     project.knob("train", "linger")
-    flow = project.start_retrain("stopped")
+    flow = project.start(RETRAIN, "stopped")
     until(lambda: lingering.is_file() and lingering.read_text())
     name, message = project.retrain("second-at-once")
     assert name == "Failed"
@@ -182,7 +182,7 @@ def test_a_second_flow_is_refused_and_a_terminated_one_leaves_no_process(project
 
 def test_a_killed_flow_takes_its_stage_with_it(project: Project) -> None:
     lingering = project.root / "lingering"
-    flow = project.start_retrain("killed")
+    flow = project.start(RETRAIN, "killed")
     until(lambda: lingering.is_file() and lingering.read_text())
     flow.kill()
     flow.wait()
@@ -226,6 +226,22 @@ def test_an_undecided_task_is_confirmed_by_name_before_the_champion_moves(
     assert f"release/{release}" in project.git("tag")
     artifacts = project.ask("artifacts", artifacts={"key": {"any_": ["promotion"]}})
     assert any("few rows" in json.dumps(each["data"]) for each in artifacts)
+
+
+def test_the_form_in_prefects_page_rejects_and_demands_a_reason(project: Project, registry: Registry) -> None:
+    release, before = project.report("publish")["release"], registry.channel()
+    waiting = project.start(
+        "from flows.promote import promote; promote('" + release + "', return_state=True)"
+    )
+    until(lambda: project.last_run(release)["state"]["type"] == "PAUSED")
+    run = project.last_run(release)
+    assert not project.resume(run, approve=False, by="A. Meyer", reason="")
+    assert project.resume(run, approve=False, by="A. Meyer", reason="too few rows")
+    assert waiting.wait(30) == 0
+    assert project.last_run(release)["state"]["name"] == "Rejected"
+    assert registry.channel() == before
+    last = registry.history()[-1]
+    assert (last["event"], last["by"], last["reason"]) == ("rejected", "A. Meyer", "too few rows")
 
 
 def test_the_next_run_is_compared_with_the_champion(project: Project, registry: Registry) -> None:

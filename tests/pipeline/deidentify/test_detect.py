@@ -18,6 +18,9 @@ def found(engine: Detector, text: str) -> set[tuple[str, str]]:
     ("text", "kind", "value"),
     [
         ("Seen by Dr. Thomas Green today.", "NAME", "Dr. Thomas Green"),
+        ("Seen by Dr. Ada Moss.", "NAME", "Dr. Ada Moss"),
+        ("April Lopez called.", "NAME", "April Lopez"),
+        ("so , martha , how are you ?", "NAME", "martha"),
         ("Patient: Lopez, Ana", "NAME", "Lopez, Ana"),
         ("Follow-up of Mary S., 61, with COPD.", "NAME", "Mary S."),
         ("Signed: Karen Whitfield, RN", "NAME", "Karen Whitfield"),
