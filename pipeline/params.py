@@ -85,7 +85,7 @@ class Split(Section):
 
 
 class Resample(Section):
-    records: Positive = 600  # draws in all, the training budget
+    records: Positive = 480  # draws in all, the training budget
     alpha: Share = 0.3  # task share ~ size^alpha: 1 is proportional, 0 uniform
     max_epochs: PositiveFloat = 6.0  # no task is repeated more often than this
     canaries: Annotated[int, Field(ge=0)] = 0  # random strings, half of them inserted
@@ -99,7 +99,10 @@ class Train(Section):
     alpha: PositiveFloat = 32.0  # scaling is alpha / rank
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05  # on the adapter's input
     targets: str | tuple[str, ...] = "all-linear"  # or names of linear layers
-    learning_rate: PositiveFloat = 2e-3  # peak; the paper's 2e-4 belongs to 8,000 steps
+    loss: Literal["tasks", "tokens"] = (
+        "tasks"  # mean over the step's tasks of mean token loss, or over tokens
+    )
+    learning_rate: PositiveFloat = 4e-3  # peak; the paper's 2e-4 belongs to 8,000 steps
     warmup: Share = 0.1  # share of steps, then cosine to zero
     clip: PositiveFloat = 1.0  # gradient norm
     batch_records: Positive = 12  # records an optimiser step

@@ -6,10 +6,10 @@ Reads models/base, data/resampled, data/split/train.parquet and validation.parqu
 models/adapter, reports/train.json and reports/plots/train (DVCLive's metric files).
 
 Each optimiser step takes the next ``train.batch_records`` draws of the order, packed without
-padding; the loss is the mean over all answer tokens of the step. The adapter with the lowest
-validation loss, averaged over tasks, is what is saved. Stopped by SIGTERM, it saves and exits
-75; killed, it loses at most ``train.checkpoint_every`` steps. Either way the same command goes
-on and ends with the bytes of an uninterrupted run.
+padding; the loss is taken over answer tokens alone, balanced over tasks or not (train.loss). The
+adapter with the lowest validation loss, averaged over tasks, is what is saved. Stopped by
+SIGTERM, it saves and exits 75; killed, it loses at most ``train.checkpoint_every`` steps. Either
+way the same command goes on and ends with the bytes of an uninterrupted run.
 """
 
 import math
@@ -88,7 +88,7 @@ def run(params: Params, progress: Progress) -> Report:
         "records": len(draws),
         "records_cut": sum(sample.cut for sample in draws),
         "tokens": sum(sample.length for sample in draws),
-        "answer_tokens": sum(len(sample.ids) - sample.answer_start for sample in draws),
+        "answer_tokens": sum(sample.answer_tokens for sample in draws),
         "validation_records": validation.height,
         "parameters": _parameters(adapter),
         "best_step": state.best_step,

@@ -47,6 +47,11 @@ class Sample:
         """Tokens computed: the last one is predicted only, never read."""
         return len(self.ids) - 1
 
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens that the loss is taken over."""
+        return len(self.ids) - self.answer_start
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -189,5 +194,5 @@ def batch(samples: Sequence[Sample], device: str) -> Batch:
         tensor(labels),
         tuple(sample.task for sample in samples),
         tuple(lengths),
-        tuple(len(sample.ids) - sample.answer_start for sample in samples),
+        tuple(sample.answer_tokens for sample in samples),
     )

@@ -18,7 +18,7 @@ from pipeline.stage import Progress
 from pipeline.train import checkpoint
 from pipeline.train.attention import packed
 from pipeline.train.checkpoint import State
-from pipeline.train.data import Batch, Tokens, pack
+from pipeline.train.data import Batch, Sample, Tokens, pack
 
 
 class Loop:
@@ -92,7 +92,7 @@ class Loop:
         step = self.state.step
         size = self.params.batch_records
         samples = [self.tokens[sample_id] for sample_id in self.order[step * size : (step + 1) * size]]
-        total = sum(len(sample.ids) - sample.answer_start for sample in samples)
+        shares = token_shares(samples, self.params.loss)
         rate = learning_rate(step, self.steps, self.params.warmup, self.params.learning_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -103,7 +103,7 @@ class Loop:
         for row in pack(samples, self.row_tokens, self.device):
             self.progress.check_stop()
             with routed(self.adapter, row):
-                part = token_losses(self.adapter, row).sum() / total
+                part = (token_losses(self.adapter, row) * weights(row, shares)).sum()
                 # Inside the context: gradient checkpointing runs the layers again.
                 part.backward()  # type: ignore[no-untyped-call]
             loss += part.item()
@@ -203,6 +203,26 @@ def token_losses(adapter: MoeLora, row: Batch) -> Tensor:
         input_ids=row.ids, position_ids=row.positions, use_cache=False, logits_to_keep=row.predicting
     )
     return functional.cross_entropy(output.logits[0].float(), row.labels, reduction="none")
+
+
+def token_shares(samples: Sequence[Sample], loss: str) -> dict[str, float]:
+    """What one answer token of each task weighs in a step's loss; over all tokens it sums to 1.
+
+    ``tokens``: all weigh the same. ``tasks``: every task of the step weighs the same, so that one
+    with answers of a word is not drowned by one that writes reports.
+    """
+    counts: dict[str, int] = {}
+    for sample in samples:
+        counts[sample.task] = counts.get(sample.task, 0) + sample.answer_tokens
+    if loss == "tokens":
+        return dict.fromkeys(counts, 1 / sum(counts.values()))
+    return {task: 1 / (len(counts) * count) for task, count in counts.items()}
+
+
+def weights(row: Batch, shares: dict[str, float]) -> Tensor:
+    """[K] float32: the share of each token that ``row`` predicts."""
+    per_sample = torch.tensor([shares[task] for task in row.tasks], device=row.labels.device)
+    return per_sample.repeat_interleave(torch.tensor(row.answers, device=row.labels.device))
 
 
 def evaluate(adapter: MoeLora, rows: Sequence[Batch], progress: Progress) -> Iterator[tuple[str, float, int]]:
