@@ -48,5 +48,6 @@ bench-%: setup  ## a benchmark of tests/bench, e.g. make bench-train
 stop: setup  ## end the servers that run in the background
 	moelora services stop
 
-clean: stop  ## forget everything that can be made again
-	rm -rf .venv scratch models data/ingested data/deidentified data/split data/resampled data/predictions
+clean: stop  ## forget what can be made again; the inbox, remotes, releases and history stay
+	rm -rf .venv .dvc/cache .dvc/tmp scratch/raw scratch/open scratch/status scratch/dvc models
+	rm -rf data/ingested data/quarantine data/deidentified data/split data/resampled data/predictions

@@ -27,8 +27,9 @@ CACHE = Path(".dvc/cache")
 LOCK = paths.SCRATCH / "retrain.lock"
 DVC = [sys.executable, "-m", "dvc"]
 
-PRIVATE = re.compile(rf"({paths.INBOX}|{paths.INGESTED}|{paths.QUARANTINE})/\S[^'\"]*")
-"""A path below the raw folders: the names of raw files are private."""
+PRIVATE = re.compile(rf"({paths.INBOX}|{paths.INGESTED}|{paths.QUARANTINE})/\S.*")
+"""A path below the raw folders, to the end of its line: the names of raw files are private, and may
+hold any character."""
 
 _lock_depth = 0
 
@@ -102,7 +103,10 @@ def track_inbox() -> None:
     """
     from ruamel.yaml import YAML
 
-    paths.INBOX.chmod(0o700)
+    # What DVC restores or pushes gets the user's usual mode: the folders above it are closed instead.
+    for folder in (paths.INBOX, paths.INBOX.parent, paths.SCRATCH):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
     dvc("add", "--quiet", str(paths.INBOX))
     if CACHE.is_dir():  # one configured elsewhere is its owner's to protect
         CACHE.chmod(0o700)

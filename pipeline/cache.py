@@ -1,10 +1,14 @@
 """Finished work kept by content, outside stage outputs, because DVC deletes those before a run.
 
-An entry is a folder ``<root>/<raw|open>/<stage>/<key>/``; it appears whole or not at all. The
-key covers all that the work depends on: input digest, code, parameters, key id. Entries made
-from raw text lie apart, mode 700.
+An entry is a folder ``<root>/<raw|open>/<stage>/<key>/``; it appears whole or not at all, and is
+never replaced, so that clones on one machine can share a root. The key covers all that the work
+depends on: input digest, code, parameters, key id. Entries made from raw text lie apart; all are
+for their owner alone (mode 700), since text after ``deidentify`` needs access control too.
 """
 
+import errno
+import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +16,12 @@ from typing import Any
 
 from pipeline import RAW_STAGES, paths
 from pipeline.digests import value_digest
-from pipeline.files import new_folder
 
 
 class Cache:
     """The entries of one stage."""
 
     def __init__(self, stage: str) -> None:
-        self.mode = 0o700 if stage in RAW_STAGES else 0o755
         self.folder = paths.cache_root() / ("raw" if stage in RAW_STAGES else "open") / stage
 
     @staticmethod
@@ -34,8 +36,21 @@ class Cache:
 
     @contextmanager
     def put(self, key: str) -> Iterator[Path]:
-        """A folder to fill; it becomes the entry when the block ends without an error."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=self.mode)
-        self.folder.parent.chmod(self.mode)
-        with new_folder(self.folder / key, self.mode) as folder:
-            yield folder
+        """A folder to fill; it becomes the entry when the block ends without an error.
+
+        Where another process finished the same entry first, that one stays: it is equal.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for each in (self.folder, self.folder.parent):
+            each.chmod(0o700)
+        unfinished = self.folder / f".{key}.{uuid.uuid4().hex}"
+        unfinished.mkdir(mode=0o700)
+        try:
+            yield unfinished
+            try:
+                unfinished.rename(self.folder / key)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)

@@ -26,9 +26,12 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 def new_folder(path: Path, mode: int = 0o755) -> Iterator[Path]:
     """A temporary folder beside ``path`` that replaces it when the block ends without an error.
 
-    Raised errors leave ``path`` as it was and nothing beside it.
+    Raised errors leave ``path`` as it was and nothing beside it; what a killed process left there
+    is removed first. Only one process may make ``path`` at a time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for unfinished in path.parent.glob(f".{path.name}.{32 * '[0-9a-f]'}"):
+        shutil.rmtree(unfinished)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     temporary.mkdir(mode=mode)
     temporary.chmod(mode)

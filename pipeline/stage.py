@@ -110,8 +110,8 @@ def main(stage: str, run: Callable[[Params, Progress], Report], saves_on_stop: b
     ).parse_args()
     for name, value in TELEMETRY_OFF.items():
         os.environ.setdefault(name, value)
-    raw = stage in RAW_STAGES
-    if raw:
+    os.umask(0o077)  # records, raw or de-identified, are for their owner alone
+    if stage in RAW_STAGES:
         _silence_libraries()
     progress = Progress(stage)
 
@@ -133,11 +133,8 @@ def main(stage: str, run: Callable[[Params, Progress], Report], saves_on_stop: b
         # A system error's own text may hold a raw file's name.
         _end(progress, "failed", 1, f"{stage}: {os.strerror(error.errno or 0)}" + _place(error))
     except Exception as error:
-        text = f"{stage} failed with {type(error).__name__}" + _place(error)
-        if not raw:
-            traceback.print_exc()
-            text += f": {error}"
-        _end(progress, "failed", 1, text)
+        # A library's message may quote a record, and de-identified text must not be logged either.
+        _end(progress, "failed", 1, f"{stage} failed with {type(error).__name__}" + _place(error))
     progress.finish("done", 0)
     sys.exit(0)
 

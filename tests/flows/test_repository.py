@@ -104,8 +104,9 @@ def test_one_retraining_at_a_time(checkout: Checkout) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
+        ('denied: "/x/data/inbox/b/O\'Brien Maura.csv"', 'denied: "/x/data/inbox/…'),
         ("md5 of data/inbox/march/Ann Smith.jsonl", "md5 of data/inbox/…"),
-        ("'data/quarantine/0123.parquet' is busy", "'data/quarantine/…' is busy"),
+        ("'data/quarantine/0123.parquet' is busy", "'data/quarantine/…"),
         ("data/inbox is tracked", "data/inbox is tracked"),
     ],
 )

@@ -24,8 +24,20 @@ def test_a_key_depends_on_every_input(checkout: Checkout) -> None:
     assert Cache.key(a=1, b=2) != Cache.key(a=1, b=3)
 
 
-def test_entries_from_raw_text_are_closed_to_others(checkout: Checkout) -> None:
-    cache = Cache("ingest")
+def test_the_first_to_finish_an_entry_wins(checkout: Checkout) -> None:
+    cache = Cache("split")
+    with cache.put("k") as slower:
+        (slower / "part").write_text("same")
+        with cache.put("k") as faster:
+            (faster / "part").write_text("same")
+        kept = (cache.folder / "k").stat().st_ino
+    assert (cache.folder / "k").stat().st_ino == kept
+    assert [path.name for path in cache.folder.iterdir()] == ["k"]
+
+
+@pytest.mark.parametrize("stage", ["ingest", "train"])
+def test_entries_are_closed_to_others(checkout: Checkout, stage: str) -> None:
+    cache = Cache(stage)
     with cache.put("k") as folder:
         (folder / "text").write_text("raw")
     for folder in (cache.folder / "k", cache.folder, cache.folder.parent):

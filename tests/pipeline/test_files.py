@@ -27,3 +27,10 @@ def test_a_written_file_is_whole(tmp_path: Path) -> None:
     write_atomically(tmp_path / "x" / "a.json", "é")
     assert (tmp_path / "x" / "a.json").read_text(encoding="utf-8") == "é"
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["a.json"]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / f".out.{'0' * 32}").mkdir()
+    with new_folder(tmp_path / "out"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

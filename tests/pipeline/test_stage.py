@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Checkout
 
 SECRET = "Wilhelmina Featherstone"
@@ -52,13 +54,14 @@ def test_a_typo_in_params_names_the_key(checkout: Checkout) -> None:
     assert "train.rnak" in done.stderr
 
 
-def test_a_crash_in_a_raw_stage_prints_no_value(checkout: Checkout) -> None:
+@pytest.mark.parametrize("stage", ["ingest", "split", "evaluate"])
+def test_a_crash_is_told_by_type_and_place_without_a_value(checkout: Checkout, stage: str) -> None:
     body = f"patient = {SECRET!r}\nraise ValueError(patient)"
-    done = run_program("ingest", body)
+    done = run_program(stage, body)
     assert done.returncode == 1
     assert "ValueError" in done.stderr
-    assert SECRET not in done.stdout + done.stderr + Path("scratch/status/ingest.json").read_text()
-    assert SECRET in run_program("split", body).stderr
+    assert "<string>:7" in done.stderr
+    assert SECRET not in done.stdout + done.stderr + Path(f"scratch/status/{stage}.json").read_text()
 
 
 def test_a_missing_file_in_a_raw_stage_prints_no_name(checkout: Checkout) -> None:
