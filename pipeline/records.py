@@ -29,7 +29,8 @@ SPLITS = ("train", "validation", "test")
 """From the weakest to the strongest: a record leaves the weaker split of two near-duplicates."""
 
 TASK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|\d{3}))?")
+"""BCP 47: language, script, region; no further subtags, which could carry anything."""
 
 _RECORD: dict[str, pl.DataType | type[pl.DataType]] = {
     "sample_id": pl.String,

@@ -1,11 +1,14 @@
 """Finds what identifies patients in the ingested records and replaces it: python -m pipeline.deidentify
 
 Reads data/ingested/ and the key in MOELORA_DEID_KEY, whose id must be the one in data/key.id.
+Refuses data that reports/validate.json does not call valid.
 Writes data/deidentified/<shard>.parquet: the records with surrogates in place of names, dates,
 ages over 89, places, contacts and ids, the same ones in input, target and answer_choices and in
-all records of a group; keyed pseudonyms as sample_id, group_id and source; and where the
-surrogates lie (input_spans, target_spans; characters, end exclusive). Organisations, bare years
-and ages up to 89 stay.
+all records of a group; keyed pseudonyms as sample_id, group_id and source; the language without
+script and region; and where the surrogates lie (input_spans, target_spans; characters, end
+exclusive). Organisations, bare years and ages up to 89 stay. A record is left out, and counted as
+quarantined, where two of its choices become one (92 and 95 years are both 90+) or its target is
+no longer one of them.
 
 reports/deidentify.json counts what was found, replaced and left, by kind, and gives the recall
 on generated labelled documents. Only new or changed shards are searched again; the result is
@@ -13,6 +16,7 @@ that of one full run. Detection is for English: records of other languages stop 
 as they are with deidentify.other_languages: pass.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,15 +29,22 @@ from pipeline.deidentify import audit, findings
 from pipeline.deidentify.findings import Document, Findings
 from pipeline.deidentify.replace import Replaced, Surrogates, digit_runs, pseudonym
 from pipeline.deidentify.spans import Span
+from pipeline.digests import value_digest
 from pipeline.errors import DataError, PipelineError
 from pipeline.files import new_folder
 from pipeline.key import check_key_id, key_id, load
 from pipeline.params import Deidentify, Params
-from pipeline.records import INGESTED_SCHEMA, INVENTORY_TASK_TYPES, RECORD_SCHEMA
+from pipeline.records import CHOICE_TASK_TYPES, INGESTED_SCHEMA, INVENTORY_TASK_TYPES, RECORD_SCHEMA
 from pipeline.stage import Progress, Report
 
 LABELLED_DOCUMENTS = 200
 """Generated documents that recall is measured on."""
+
+LABEL_GROUPS = 5
+"""Groups after which a label of a task's inventory is taken for one, and not for what a patient is called."""
+
+QUARANTINE = ("choices_coincide", "target_not_a_choice")
+"""Reasons to leave a record out."""
 
 _SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "kind": pl.String}))
 SCHEMA = pl.Schema(dict(RECORD_SCHEMA) | {"shard": pl.String, "input_spans": _SPANS, "target_spans": _SPANS})
@@ -54,9 +65,10 @@ class Searched(NamedTuple):
 def run(params: Params, progress: Progress) -> Report:
     """De-identify all shards; returns the report.
 
-    Raises DeidKeyError for a missing or wrong key, DataError for an unreadable shard, a language
-    that no detector covers, or two records with one id.
+    Raises DeidKeyError for a missing or wrong key, DataError for data that is not validated, an
+    unreadable shard, a language that no detector covers, or two records with one id.
     """
+    _check_validated()
     settings = params.deidentify
     shards = _read()
     key = load(path.stem for path in shards)
@@ -67,28 +79,47 @@ def run(params: Params, progress: Progress) -> Report:
     found, in_labelled = findings.of_shards(
         searched, [document["text"] for document in labelled], settings, key_id(key), progress
     )
-    rows = [row for path, frame in shards.items() for row in _searched(path, frame, found[path])]
+    labels = _labels(shards.values())
+    rows = [row for path, frame in shards.items() for row in _searched(path, frame, found[path], labels)]
     texts = _replaced(rows, key, settings)
-    _write(rows, texts.replaced, key)
+    reasons = [_quarantined(row.row, text) for row, text in zip(rows, texts, strict=True)]
+    kept = [(row, text) for row, text, reason in zip(rows, texts, reasons, strict=True) if reason is None]
+    _write(kept, key)
+    left_over: Counter[str] = Counter()
+    for _, text in kept:
+        left_over.update(text.left_over)
     recall = audit.recall(labelled, in_labelled)
-    shapes = audit.shapes(
-        pl.Series([text for texts_of_row in texts.uncovered for text in texts_of_row], dtype=pl.String)
+    shapes = audit.shapes(pl.Series([field for _, text in kept for field in text.uncovered], dtype=pl.String))
+    owner = pl.Series(
+        [number for number, (_, text) in enumerate(kept) for _ in text.uncovered], dtype=pl.Int64
     )
-    owner = pl.Series([number for number, row in enumerate(texts.uncovered) for _ in row], dtype=pl.Int64)
     shaped = set(owner.filter(shapes.sum_horizontal() > 0)) if len(owner) else set()
-    residual = texts.left_over + Counter({kind: int(shapes[kind].sum()) for kind in shapes.columns})
+    left_in = {number for number, (_, text) in enumerate(kept) if text.left_over}
+    residual = left_over + Counter({kind: int(shapes[kind].sum()) for kind in shapes.columns})
     total = {part: sum(int(kind[part]) for kind in recall.values()) for part in ("found", "labelled")}
     return {
-        "rows": {"in": len(rows), "out": len(rows)},
+        "rows": {"in": len(rows), "out": len(kept), "quarantined": len(rows) - len(kept)},
+        "quarantine": {reason: reasons.count(reason) for reason in QUARANTINE},
         "passed_undetected": passed,
         "found": _by_kind(span for row in rows for spans in row.spans for span in spans),
-        "replaced": _by_kind(span for row in texts.replaced for text in row for span in text.spans),
+        "replaced": _by_kind(span for _, text in kept for field in text.replaced for span in field.spans),
         "recall": recall,
         "recall_overall": round(total["found"] / total["labelled"], 4),
         "residual": {kind: residual[kind] for kind in sorted(residual)},
-        "residual_records": len(texts.left_in | shaped),
+        "residual_records": len(left_in | shaped),
         "key_id": key_id(key),
     }
+
+
+def _check_validated() -> None:
+    try:
+        validated = json.loads(paths.report("validate").read_text())["success"]
+    except (OSError, ValueError, KeyError):
+        raise DataError(f"{paths.report('validate')} is missing or unreadable: run validate first") from None
+    if validated is not True:
+        raise DataError(
+            f"{paths.report('validate')} says that the data is not valid: mend it, then run validate"
+        )
 
 
 def _read() -> dict[Path, pl.DataFrame]:
@@ -134,15 +165,49 @@ def _other_languages(shards: dict[Path, pl.DataFrame], settings: Deidentify) -> 
     return dict(sorted(counts.items()))
 
 
-def _searched(path: Path, frame: pl.DataFrame, found: Findings) -> list[Searched]:
+def _labels(shards: Iterable[pl.DataFrame]) -> dict[str, frozenset[str]]:
+    """By task, what is a label of its inventory, whatever it looks like: "Problem" is no place.
+
+    These are choices in several groups: all of the task's, or LABEL_GROUPS and more.
+    """
+    seen: dict[str, dict[str, set[str]]] = {}
+    rows: Counter[str] = Counter()
+    labelled: Counter[tuple[str, str]] = Counter()
+    for frame in shards:
+        for row in frame.filter(pl.col("task_type").is_in(INVENTORY_TASK_TYPES)).iter_rows(named=True):
+            task, group = row["task"], _group(row)
+            rows[task] += 1
+            for choice in set(row["answer_choices"] or ()):
+                labelled[task, choice] += 1
+                seen.setdefault(task, {}).setdefault(choice, set()).add(group)
+    return {
+        task: frozenset(
+            choice
+            for choice, groups in of_task.items()
+            if len(groups) >= LABEL_GROUPS or (len(groups) > 1 and labelled[task, choice] == rows[task])
+        )
+        for task, of_task in seen.items()
+    }
+
+
+def _searched(
+    path: Path, frame: pl.DataFrame, found: Findings, labels: dict[str, frozenset[str]]
+) -> list[Searched]:
     rows = []
     english = frame.select(_is_english().alias("english"))["english"]
     for row, searchable in zip(frame.iter_rows(named=True), english, strict=True):
         texts = [document for field in findings.documents(row).values() for document in field]
-        labels = set(row["answer_choices"] or ()) if row["task_type"] in INVENTORY_TASK_TYPES else set()
+        inventory: frozenset[str] = frozenset()
+        if row["task_type"] in INVENTORY_TASK_TYPES:
+            inventory = labels.get(row["task"], frozenset()).intersection(row["answer_choices"] or ())
         spans = [
-            # The name of a label is no finding, whatever it looks like: "Problem" is no place.
-            [span for span in found[text] if text.text[span.start : span.end] not in labels]
+            [
+                span
+                for span in found[text]
+                # What has the shape of an id or a contact is one, even as a label.
+                if span.kind not in ("NAME", "LOCATION", "FACILITY")
+                or text.text[span.start : span.end] not in inventory
+            ]
             if searchable
             else []
             for text in texts
@@ -152,27 +217,30 @@ def _searched(path: Path, frame: pl.DataFrame, found: Findings) -> list[Searched
 
 
 class Texts(NamedTuple):
-    """Of each row, its texts after replacement and without their surrogates; and what is left."""
+    """A row's texts after replacement, the same without their surrogates, and what is left in those."""
 
-    replaced: list[list[Replaced]]
-    uncovered: list[list[str]]
+    replaced: list[Replaced]
+    uncovered: list[str]
     left_over: Counter[str]
-    left_in: set[int]
 
 
 def _group(row: Row) -> str:
-    """What a record shares surrogates with: its group, or itself alone."""
+    """What a record shares surrogates and split with: its group, or itself alone.
+
+    By its content: where a file names no source, that is the file's digest, and one line more
+    in it must not move the others.
+    """
     if row["group_id"] is not None:
         return f"group\0{row['group_id']}"
-    return f"record\0{row['source']}\0{row['sample_id']}"
+    return f"record\0{value_digest([row['task'], row['input'], row['target']])}"
 
 
-def _replaced(rows: list[Searched], key: bytes, settings: Deidentify) -> Texts:
+def _replaced(rows: list[Searched], key: bytes, settings: Deidentify) -> list[Texts]:
     """The global pass: what was found in a group is replaced in all its records."""
     groups: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
         groups.setdefault(_group(row.row), []).append(number)
-    result = Texts([[] for _ in rows], [[] for _ in rows], Counter(), set())
+    result: dict[int, Texts] = {}
     for group, members in groups.items():
         values = {
             (span.kind, document.text[span.start : span.end])
@@ -187,7 +255,7 @@ def _replaced(rows: list[Searched], key: bytes, settings: Deidentify) -> Texts:
             row = rows[number]
             texts = [document.text for document in row.documents]
             if not _is_searched(row):
-                result.replaced[number] = [Replaced(text, []) for text in texts]
+                result[number] = Texts([Replaced(text, []) for text in texts], [], Counter())
                 continue
             try:
                 replaced = surrogates.replace(texts, row.spans)
@@ -196,17 +264,29 @@ def _replaced(rows: list[Searched], key: bytes, settings: Deidentify) -> Texts:
                     f"deidentify: shard {row.path.stem}, line {row.row['line']}: replacement failed with "
                     f"{type(error).__name__}; remove or correct the row"
                 ) from None
-            result.replaced[number] = replaced
-            result.uncovered[number] = [audit.uncovered(text) for text in replaced]
-            left = audit.left_over(patterns, result.uncovered[number])
-            result.left_over.update(left)
-            if left:
-                result.left_in.add(number)
-    return result
+            uncovered = [audit.uncovered(text) for text in replaced]
+            result[number] = Texts(replaced, uncovered, audit.left_over(patterns, uncovered))
+    return [result[number] for number in range(len(rows))]
+
+
+def _quarantined(row: Row, texts: Texts) -> str | None:
+    """Of QUARANTINE, why a record is left out; None where it is not."""
+    before = row["answer_choices"] or []
+    target, choices = texts.replaced[1].text, [text.text for text in texts.replaced[2:]]
+    if len(set(choices)) < len(set(before)):
+        return "choices_coincide"
+    if row["task_type"] in CHOICE_TASK_TYPES and row["target"] in before and target not in choices:
+        return "target_not_a_choice"
+    return None
+
+
+def _language(row: Row) -> str:
+    """The language alone: a script or region may be a name as well ("en-Jane")."""
+    return str(row["language"]).lower().split("-")[0]
 
 
 def _is_searched(row: Searched) -> bool:
-    return str(row.row["language"]).lower().split("-")[0] in ("en", "eng")
+    return _language(row.row) in ("en", "eng")
 
 
 def _own_numbers(rows: list[Searched], members: list[int]) -> set[tuple[str, str]]:
@@ -223,10 +303,10 @@ def _own_numbers(rows: list[Searched], members: list[int]) -> set[tuple[str, str
     return {("ID", run) for run in runs if run in everything}
 
 
-def _write(rows: list[Searched], replaced: list[list[Replaced]], key: bytes) -> None:
+def _write(rows: list[tuple[Searched, Texts]], key: bytes) -> None:
     by_shard: dict[Path, list[Row]] = {}
     seen: dict[str, Searched] = {}
-    for searched, texts in zip(rows, replaced, strict=True):
+    for searched, (texts, *_) in rows:
         row = searched.row
         identity = pseudonym(key, "sample_id", row["source"], row["sample_id"])
         if identity in seen:
@@ -245,6 +325,7 @@ def _write(rows: list[Searched], replaced: list[list[Replaced]], key: bytes) -> 
                 "input": texts[0].text,
                 "target": texts[1].text,
                 "answer_choices": choices if row["answer_choices"] is not None else None,
+                "language": _language(row),
                 "shard": searched.path.stem,
                 "input_spans": [span._asdict() for span in texts[0].spans],
                 "target_spans": [span._asdict() for span in texts[1].spans],

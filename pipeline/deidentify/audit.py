@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.deidentify.replace import Replaced, Surrogates, name_words
+from pipeline.deidentify.replace import Replaced, Surrogates, name_forms
 from pipeline.deidentify.spans import CATEGORIES, Span, resolve
 from pipeline.deidentify.vocabulary import EPONYM_NOUN, common_words
 
@@ -38,18 +38,20 @@ def uncovered(replaced: Replaced) -> str:
 def originals(found: Iterable[tuple[str, str]]) -> list[tuple[str, re.Pattern[str]]]:
     """Kind and pattern of what must not be left of a group's findings."""
     patterns = set()
+    names = []
     for kind, text in found:
         digits = "".join(re.findall(r"\d", text))
         if kind == "NAME":
-            patterns |= {
-                (kind, rf"(?i)(?<!\w){re.escape(word)}(?!\w)")
-                for word in name_words(text)
-                if len(word) > 2 and word not in common_words()
-            }
+            names.append(text)
         elif kind in ("PHONE", "ID") and len(digits) >= 6:
             patterns.add((kind, r"(?<!\d)" + r"[\s().-]{0,2}".join(digits) + r"(?!\d)"))
         elif kind in ("ID", "EMAIL") and len(text) > 3:
             patterns.add((kind, rf"(?i)(?<!\w){re.escape(text)}(?!\w)"))
+    patterns |= {
+        ("NAME", rf"(?<!\w){form}(?!\w)")
+        for word, form in name_forms(names).items()
+        if word not in common_words()
+    }
     return [(kind, re.compile(pattern)) for kind, pattern in sorted(patterns)]
 
 

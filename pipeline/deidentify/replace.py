@@ -17,7 +17,6 @@ from pipeline.deidentify.patterns import ADDRESS, CITY_STATE, FACILITY
 from pipeline.deidentify.spans import Span, resolve
 from pipeline.deidentify.vocabulary import (
     EPONYM_NOUN,
-    EPONYMS,
     PARTICLES,
     STATES,
     TITLES,
@@ -54,6 +53,20 @@ _KEPT_IN_ADDRESSES = words(
 _EXTENSION = re.compile(r"\s*(?:x|ext\.?|extension)\s*\d{1,6}$", re.IGNORECASE)
 _EXTENSION_DIGITS = re.compile(r"\d+")
 _SAINT = re.compile(r"(?:St\.?|Saint)\s+")
+_POSSESSIVE = re.compile(r"['’]s?$", re.IGNORECASE)
+_TITLE_BEFORE = (
+    r"\b(?:(?i:dr|mr|mrs|ms|mx|prof|rev|capt|sgt)\b[ ]?\.?[ ]*|(?:Doctor|Nurse|Miss|Professor|Sir|Madam|Dame|"
+    r"Reverend|Father|Sister)[ ]+)"
+)
+_INITIAL = r"(?:[^\W\d_]\.?[ ]+)?"
+_BEFORE = re.compile(rf"(?:{_TITLE_BEFORE}|\b(?P<word>{_NAME_WORD.pattern})(?:,[ ]*|[ ]+{_INITIAL}))$")
+_AFTER = re.compile(
+    r",[ ]*(?:M\.?D|D\.?O|R\.?N|N\.?P|PA|Ph\.?D|DDS|FNP|LPN)\b"
+    rf"|(?:,[ ]*|[ ]+{_INITIAL})(?P<word>{_NAME_WORD.pattern})"
+)
+_NEIGHBOUR = 40
+"""Characters in which the word before a name is looked for."""
+
 _SHAPED = ("ID", "PHONE", "EMAIL", "URL", "IP", "ADDRESS", "FACILITY", "LOCATION")
 _FEMALE_TITLES = frozenset(("mrs", "ms", "miss", "madam", "dame", "sister"))
 _MALE_TITLES = frozenset(("mr", "sir", "father"))
@@ -90,9 +103,16 @@ class Surrogates:
         self._known: dict[tuple[str, str], str] = {}
         number = int.from_bytes(_mac(key, group, "weeks")) % (2 * WEEKS)
         self._weeks = None if dates == "year" else number - WEEKS if number < WEEKS else number - WEEKS + 1
+        self._taken: dict[str, dict[str, str]] = {}
         values = sorted(set(found))
-        self._names = self._map_names([text for kind, text in values if kind == "NAME"])
+        persons = [text for kind, text in values if kind == "NAME"]
+        self._names = self._map_names(persons)
+        self._company = _company(persons)
         self.pattern = self._pattern(values)
+        # In this order, so that what a place becomes does not depend on the record that names it first.
+        for kind, text in values:
+            if kind in ("ADDRESS", "FACILITY", "LOCATION"):
+                self.of(kind, text)
 
     def of(self, kind: str, text: str) -> str:
         """What stands for ``text``; the text itself where nothing in it identifies anybody."""
@@ -128,24 +148,53 @@ class Surrogates:
     def replace(self, fields: Sequence[str], findings: Sequence[Sequence[Span]]) -> list[Replaced]:
         """The fields of one record with everything exchanged that was found in them or in the group.
 
-        A date found in one field is one in all, and so is an age that is a whole field.
+        ``fields``: the input first. A date with a year that is found in one field is one in all,
+        and so is an age that is a whole field. A field that is nothing but a name, or a date
+        without year, is one where the input means nothing else by it.
         """
         found = {
             (span.kind, text[span.start : span.end])
             for text, spans in zip(fields, findings, strict=True)
             for span in spans
         }
-        dated = sorted((text for kind, text in found if kind == "DATE"), key=lambda text: (-len(text), text))
+        # 5/10 may be a day here and a score there.
+        dated = sorted(
+            (text for kind, text in found if kind == "DATE" and dates.has_year(text)),
+            key=lambda text: (-len(text), text),
+        )
         again = re.compile(rf"(?<![\w/])(?:{'|'.join(map(re.escape, dated))})(?![\w/])") if dated else None
-        replaced = []
+        replaced: list[Replaced] = []
+        in_input: list[Span] = []
         for text, spans in zip(fields, findings, strict=True):
             more = self.matches(text)
             if again:
                 more += [Span(*match.span(), "DATE") for match in again.finditer(text)]
             if ("AGE", text.strip()) in found:
                 more.append(Span(0, len(text), "AGE"))
-            replaced.append(self._exchanged(text, resolve([*spans, *more], text)))
+            if (
+                replaced
+                and ("DATE", text.strip()) in found
+                and _always(text.strip(), "DATE", fields[0], in_input)
+            ):
+                more.append(Span(0, len(text), "DATE"))
+            if replaced and self._is_name(text, fields[0], in_input):
+                more.append(Span(0, len(text), "NAME"))
+            resolved = resolve([*spans, *more], text)
+            if not replaced:
+                in_input = resolved
+            replaced.append(self._exchanged(text, resolved))
         return replaced
+
+    def _is_name(self, text: str, input_text: str, in_input: Sequence[Span]) -> bool:
+        """Whether a text is made of capitalised words of names that are nothing else in the input."""
+        words = name_words(text)
+        return (
+            bool(words)
+            and all(word in self._names for word in words)
+            and all(word[0].isupper() for word in _NAME_WORD.findall(text))
+            and not _NAME_WORD.sub("", text).strip(" .,'’")
+            and all(_always(word, "NAME", input_text, in_input) for word in words)
+        )
 
     def _exchanged(self, text: str, spans: Sequence[Span]) -> Replaced:
         pieces: list[str] = []
@@ -169,13 +218,42 @@ class Surrogates:
         spans = []
         for match in self.pattern.finditer(text):
             kind = match.lastgroup or "NAME"
-            kind = "NAME" if kind == "EXACT" else kind
+            if kind == "COMMON":
+                if not self._is_accompanied(text, match):
+                    continue
+                kind = "NAME"
             if kind != "NAME" or not EPONYM_NOUN.match(text, match.end()):
                 spans.append(Span(match.start(), match.end(), kind))
         return spans
 
+    def _is_accompanied(self, text: str, match: re.Match[str]) -> bool:
+        """Whether a name that is a word too stands beside a title or another word of its person's name."""
+        others = self._company.get(match[0].lower(), set())
+        before = _BEFORE.search(text, max(0, match.start() - _NEIGHBOUR), match.start())
+        for beside in (before, _AFTER.match(text, match.end())):
+            if beside and (
+                beside["word"] is None or (beside["word"][0].isupper() and _bare(beside["word"]) in others)
+            ):
+                return True
+        return False
+
     def _number(self, *parts: str) -> int:
         return int.from_bytes(_mac(self._key, self._group, *parts))
+
+    def _own(self, kind: str, value: str, names: Sequence[str], endings: Sequence[str] = ("",)) -> str:
+        """A name with an ending: another one for each value of the group, while there are enough names."""
+        taken = self._taken.setdefault(kind, {})
+        if value not in taken:
+            start = self._number(kind, value)
+            ending = endings[start // 1000 % len(endings)]
+            used = set(taken.values())
+            free = (
+                name
+                for step in range(len(names))
+                if (name := names[(start + step) % len(names)] + ending) not in used
+            )
+            taken[value] = next(free, None) or names[start % len(names)] + ending
+        return taken[value]
 
     # Names.
 
@@ -315,15 +393,11 @@ class Surrogates:
     # Places.
 
     def _city(self, text: str) -> str:
-        number = self._number("CITY", " ".join(text.lower().split()))
-        place = (
-            _last_names()[number % len(_last_names())]
-            + _city_suffixes()[number // 1000 % len(_city_suffixes())]
-        )
+        place = self._own("CITY", " ".join(text.lower().split()), _last_names(), _city_suffixes())
         return place.upper() if text.isupper() and len(text) > 3 else place
 
     def _street_word(self, word: str) -> str:
-        return _cased(_last_names()[self._number("STREET", word.lower()) % len(_last_names())], word)
+        return _cased(self._own("STREET", word.lower(), _last_names()), word)
 
     def _location(self, text: str) -> str:
         match = CITY_STATE.fullmatch(text)
@@ -331,8 +405,7 @@ class Surrogates:
             return self._in_parts(text, match, {"city": self._city, "zip": _zip})
         for known in (tuple(sorted(STATES.values())), countries()):
             if text in known:
-                place = self._number("LOCATION", text.lower()) % (len(known) - 1)
-                return [name for name in known if name != text][place]
+                return self._own("LOCATION", text.lower(), [name for name in known if name != text])
         return self._city(text)
 
     def _address(self, text: str) -> str:
@@ -357,7 +430,7 @@ class Surrogates:
         match = FACILITY.fullmatch(text)
         head, kind = (text[: match.start("type")], match["type"]) if match else (text, "Hospital")
         saint = _SAINT.match(head)
-        name = _last_names()[self._number("FACILITY", " ".join(head.lower().split())) % len(_last_names())]
+        name = self._own("FACILITY", " ".join(head.lower().split()), _last_names())
         town = f" of {self._city(match['town'])}" if match and match["town"] else ""
         return f"{saint[0] if saint else ''}{name} {kind}{town}"
 
@@ -370,29 +443,24 @@ class Surrogates:
     # Values found elsewhere in the group.
 
     def _pattern(self, values: Sequence[tuple[str, str]]) -> re.Pattern[str] | None:
-        loose = {word for word in self._names if len(word) > 2 and word not in _capitals_only()}
-        exact = {
-            part
-            for kind, text in values
-            if kind == "NAME"
-            for part in _NAME_WORD.findall(text)
-            if len(part) > 2 and part[0].isupper() and _bare(part) in self._names and _bare(part) not in loose
-        }
-        groups = {"NAME": loose, "EXACT": exact}
+        parts = []
         for kind in _SHAPED:
-            groups[kind] = {
+            texts = {
                 text
                 for other, text in values
                 if other == kind and sum(map(str.isalnum, text)) >= (5 if kind == "LOCATION" else 4)
             }
-        parts = []
-        for kind, texts in groups.items():
             if texts:
                 choice = "|".join(re.escape(text) for text in sorted(texts, key=lambda t: (-len(t), t)))
-                flag = "" if kind in ("EXACT", "LOCATION", "FACILITY") else "i"
-                parts.append(f"(?P<{kind}>(?{flag}:{choice}))" if flag else f"(?P<{kind}>{choice})")
-        # Longer shapes before names: an e-mail address holds its owner's name.
-        parts.sort(key=lambda part: part.startswith(("(?P<NAME>", "(?P<EXACT>")))
+                flag = "" if kind in ("LOCATION", "FACILITY") else "?i:"
+                parts.append(f"(?P<{kind}>({flag}{choice}))" if flag else f"(?P<{kind}>{choice})")
+        # After the longer shapes: an e-mail address holds its owner's name.
+        forms = name_forms(text for kind, text in values if kind == "NAME")
+        for kind, common in (("NAME", False), ("COMMON", True)):
+            words = [word for word in forms if (word in common_words()) == common]
+            if words:
+                choice = "|".join(forms[word] for word in sorted(words, key=lambda w: (-len(w), w)))
+                parts.append(f"(?P<{kind}>{choice})")
         return re.compile(rf"(?<!\w)(?:{'|'.join(parts)})(?!\w)") if parts else None
 
 
@@ -407,9 +475,48 @@ def name_words(text: str) -> list[str]:
     return [word for word in words if len(word) > 1 and word not in TITLES and word not in PARTICLES]
 
 
+def name_forms(found: Iterable[str]) -> dict[str, str]:
+    """Lower-case word of the names: a regular expression of the forms in which it means the person.
+
+    These are the word as it was written and in capitals ("Sharp" is a name where "sharp" is a
+    pain), capitalised where only capitals were seen, and any case where small letters were.
+    """
+    written: dict[str, set[str]] = {}
+    for text in found:
+        for part in _NAME_WORD.findall(text):
+            if len(_bare(part)) > 2 and _bare(part) in name_words(part):
+                written.setdefault(_bare(part), set()).add(_POSSESSIVE.sub("", part))
+    forms = {}
+    for word, parts in sorted(written.items()):
+        alike = {*parts, *(part.upper() for part in parts)}
+        alike |= {part.capitalize() for part in parts if part.isupper()}
+        choice = "|".join(re.escape(form) for form in sorted(alike))
+        forms[word] = f"(?i:{choice})" if word in parts else f"(?:{choice})"
+    return forms
+
+
+def _company(found: Iterable[str]) -> dict[str, set[str]]:
+    """Lower-case word of the names: the other words of the names that it stands in."""
+    company: dict[str, set[str]] = {}
+    for text in found:
+        words = set(name_words(text))
+        for word in words:
+            company.setdefault(word, set()).update(words - {word})
+    return company
+
+
+def _always(value: str, kind: str, text: str, spans: Sequence[Span]) -> bool:
+    """Whether ``value`` stands in the text, in whatever case, and nowhere outside spans of its kind."""
+    places = [m.span() for m in re.finditer(rf"(?i)(?<![\w/]){re.escape(value)}(?![\w/])", text)]
+    return bool(places) and all(
+        any(span.kind == kind and span.start <= start and end <= span.end for span in spans)
+        for start, end in places
+    )
+
+
 def _bare(word: str) -> str:
     """Lower-case, without a possessive ending."""
-    return re.sub(r"['’]s?$", "", word.lower())
+    return _POSSESSIVE.sub("", word.lower())
 
 
 def _sex(word: str, titled: set[str]) -> str:
@@ -450,12 +557,6 @@ def _last_names() -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def _last_name_set() -> frozenset[str]:
     return frozenset(_last_names())
-
-
-@lru_cache(maxsize=1)
-def _capitals_only() -> frozenset[str]:
-    """Names that in small letters are words, or diseases whose namesakes are rare."""
-    return common_words() | (EPONYMS - {name.lower() for name in _last_names()})
 
 
 @lru_cache(maxsize=1)

@@ -161,9 +161,16 @@ FUNCTION_WORDS = words(
     thence thereafter thereby therefore therein thereupon thru towards twelve twenty unless used using via
     was were whence whenever whereafter whereas whereby wherein whereupon wherever whither whoever yours
     yourselves
+    said told asked gave reported stated says tells asks gives reports states noted notes saw sees seen
+    examined wants wanted thinks found finds called calls came comes went goes took takes puts prescribed
+    recommended ordered advised suggested explained felt feels started stopped changed added removed placed
+    referred knows knew looks looked makes lets likes needs talked spoke spoken checked tried treated
+    admitted visited wrote sent brought kept met heard held paid ran sat began performed administered
+    diagnosed confirmed denied discussed mentioned replied answered assessed reviewed
     """
 )
-"""Small words of English that Faker's word list lacks."""
+"""Small words of English that Faker's word list lacks, and what a doctor or patient does in a sentence:
+"the doctor said" names nobody, though Said and Held are surnames."""
 
 TITLES = words(
     """

@@ -66,6 +66,16 @@ def test_shifts_keep_weekdays_and_intervals(date: datetime.date, weeks: int) -> 
         assert moved - date == datetime.timedelta(weeks=weeks)
 
 
+@pytest.mark.parametrize("weeks", [-52, -3, -1, 1, 2, 3, 17, 52])
+def test_different_months_stay_different(weeks: int) -> None:
+    months = [f"{month:02d}/{year}" for year in (2022, 2023, 2024) for month in range(1, 13)]
+    moved = [dates.replaced(month, weeks) for month in months]
+    assert len(set(moved)) == len(months)
+    assert all(before != after for before, after in zip(months, moved, strict=True))
+    assert dates.replaced("12/2023", 3) == "01/2024"
+    assert dates.replaced("January 2024", -52) == "January 2023"
+
+
 @given(st.text())
 def test_any_text_is_searched(text: str) -> None:
     for start, end in dates.find(text):

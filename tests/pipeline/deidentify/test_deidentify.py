@@ -78,6 +78,11 @@ def ingest(shard: str, *rows: dict[str, Any]) -> None:
     pl.DataFrame(lines, schema=INGESTED_SCHEMA).write_parquet(paths.INGESTED / f"{shard}.parquet")
 
 
+def validated(report: dict[str, Any]) -> None:
+    paths.REPORTS.mkdir(exist_ok=True)
+    paths.report("validate").write_text(json.dumps(report))
+
+
 def deidentify() -> tuple[dict[str, Any], dict[str, int]]:
     progress = Progress("deidentify")
     return run(Params.load(), progress), progress.state["work"]
@@ -94,6 +99,7 @@ def stage(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     monkeypatch.setattr("pipeline.deidentify.LABELLED_DOCUMENTS", 10)
     checkout.params(deidentify__workers=1)
     key.write_key_id({"a"})
+    validated({"success": True})
     return checkout
 
 
@@ -141,7 +147,8 @@ def test_records_come_out_whole_and_pseudonymised(stage: Checkout) -> None:
     ingest("00000000000000aa", record(), signature(split="test"), record(sample_id="x", group_id=None))
     report, _ = deidentify()
     out = output()
-    assert report["rows"] == {"in": 3, "out": 3}
+    assert report["rows"] == {"in": 3, "out": 3, "quarantined": 0}
+    assert report["quarantine"] == {"choices_coincide": 0, "target_not_a_choice": 0}
     assert out.schema == SCHEMA
     assert out["sample_id"].is_sorted()
     assert out["sample_id"].n_unique() == 3
@@ -193,6 +200,110 @@ def test_a_target_stays_among_its_choices_and_in_its_input(stage: Checkout) -> N
         assert len(set(row["answer_choices"])) == 2
         assert all(choice in row["input"] for choice in row["answer_choices"])
         assert not set(row["answer_choices"]) & set(signature()["answer_choices"])
+
+
+@pytest.mark.parametrize(
+    ("choices", "dates"),
+    [
+        (["93", "95"], "shift"),
+        (["ZIP 60614", "ZIP 60615"], "shift"),
+        (["March 9, 2024", "May 2, 2024"], "year"),
+    ],
+)
+def test_a_record_whose_choices_become_one_is_left_out(
+    stage: Checkout, choices: list[str], dates: str
+) -> None:
+    stage.params(deidentify__dates=dates)
+    text = f"Aged {choices[0]}, or aged {choices[1]} years" if choices[0].isdigit() else " or ".join(choices)
+    ingest("00000000000000aa", record(), signature(input=text, target=choices[0], answer_choices=choices))
+    report, _ = deidentify()
+    assert report["rows"] == {"in": 2, "out": 1, "quarantined": 1}
+    assert report["quarantine"] == {"choices_coincide": 1, "target_not_a_choice": 0}
+    assert output()["task"].to_list() == ["visit-summary"]
+    assert sum(report["replaced"].values()) == sum(
+        len(row["input_spans"]) + len(row["target_spans"]) for row in output().iter_rows(named=True)
+    )
+
+
+def test_months_among_choices_stay_apart(stage: Checkout) -> None:
+    choices = [f"{month} 2023" for month in ("January", "February", "March", "April", "May", "June")]
+    ingest(
+        "00000000000000aa",
+        signature(input=f"Since when? {choices}", target=choices[1], answer_choices=choices),
+    )
+    report, _ = deidentify()
+    assert report["rows"]["quarantined"] == 0
+    row = output().row(0, named=True)
+    assert len(set(row["answer_choices"])) == len(choices)
+    assert row["target"] == row["answer_choices"][1]
+
+
+def entities(**values: Any) -> dict[str, Any]:
+    return record(
+        task="relations", task_type="relation", input="Mr. Amara Okonkwo takes aspirin, 123-45-6789.",
+        target="takes", answer_choices=["Mr. Amara Okonkwo", "123-45-6789", "takes", "Mr. Label"],
+    ) | values  # fmt: skip
+
+
+def test_a_label_hides_no_phi(stage: Checkout) -> None:
+    others = ["123-45-6789", "takes", "Mr. Label"]
+    ingest(
+        "00000000000000aa",
+        entities(),
+        *(entities(sample_id=f"other {n}", group_id=str(n), answer_choices=others) for n in range(2)),
+    )
+    deidentify()
+    text = output().write_ndjson()
+    assert "Okonkwo" not in text
+    assert "123-45-6789" not in text
+    for row in output().iter_rows(named=True):
+        assert row["answer_choices"][-2:] == ["takes", "Mr. Label"]
+
+
+def test_labels_of_one_group_are_no_labels(stage: Checkout) -> None:
+    ingest("00000000000000aa", entities())
+    deidentify()
+    assert "Okonkwo" not in output().write_ndjson()
+
+
+def test_a_record_without_group_keeps_its_group_as_its_file_grows(stage: Checkout) -> None:
+    alone = {"group_id": None, "input": "No pain.", "target": "None."}
+    ingest("00000000000000aa", record(source="00000000000000aa", **alone))
+    deidentify()
+    before = output()["group_id"][0]
+    ingest(
+        "00000000000000bb", record(source="00000000000000bb", **alone), record(sample_id="2", group_id=None)
+    )
+    (paths.INGESTED / "00000000000000aa.parquet").unlink()
+    deidentify()
+    after = output()
+    assert after.filter(pl.col("input") == "No pain.")["group_id"].to_list() == [before]
+    assert after["group_id"].n_unique() == 2
+
+
+def test_the_language_is_written_without_script_and_region(stage: Checkout) -> None:
+    ingest("00000000000000aa", record(language="en-Jane"), record(sample_id="2", language="EN-US"))
+    deidentify()
+    assert output()["language"].to_list() == ["en", "en"]
+
+
+@pytest.mark.parametrize("report", [None, {"success": False}, {"rows": {}}])
+def test_data_that_is_not_validated_is_refused(stage: Checkout, report: dict[str, Any] | None) -> None:
+    ingest("00000000000000aa", record())
+    if report is None:
+        paths.report("validate").unlink()
+    else:
+        validated(report)
+    with pytest.raises(DataError, match="run validate") as raised:
+        deidentify()
+    assert raised.value.exit_code == 2
+    assert not paths.DEIDENTIFIED.exists()
+
+
+def test_what_decides_a_finding_is_in_the_key_of_the_cache() -> None:
+    names = {path.relative_to(Path(findings.__file__).parents[1]).as_posix() for path in findings.CODE}
+    assert {"records.py", "deidentify/__init__.py", "deidentify/vocabulary.py"} <= names
+    assert all(path.is_file() for path in findings.CODE)
 
 
 def test_intervals_between_dates_stay(stage: Checkout) -> None:
@@ -269,7 +380,7 @@ def test_other_languages_are_refused_or_passed_and_never_silently(stage: Checkou
     assert raised.value.exit_code == 2
     stage.params(deidentify__other_languages="pass")
     report, _ = deidentify()
-    assert report["rows"] == {"in": 2, "out": 2}
+    assert report["rows"] == {"in": 2, "out": 2, "quarantined": 0}
     assert report["passed_undetected"] == {"zh": 1}
     kept = output().filter(pl.col("language") == "zh").row(0, named=True)
     assert (kept["input"], kept["target"], kept["input_spans"]) == ("患者王伟", "是", [])

@@ -70,6 +70,7 @@ def test_phi_is_found(engine: Detector, text: str, kind: str, value: str) -> Non
         "Metformin 500 mg, Tylenol as needed, insulin glargine 14 units at night.",
         "Survived 95 % of cases; 92 patients; weight 101 kg; dose 95 mg.",
         "Common in Africa and the United States.",
+        "The doctor said she is fine. He said yes. The nurse asks, the dr. told him.",
         "",
     ],
 )

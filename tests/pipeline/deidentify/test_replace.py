@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.deidentify import audit
 from pipeline.deidentify.replace import Surrogates, pseudonym
 from pipeline.deidentify.spans import CATEGORIES, Span
+from pipeline.deidentify.vocabulary import STATES, countries
 
 KEY = bytes(range(32))
 
@@ -121,25 +123,89 @@ def test_dates_of_a_group_move_together() -> None:
 def test_fields_of_a_record_are_replaced_alike() -> None:
     text = "Patient: Mary Johnson, MRN 8462017, seen on 3/14 by Dr. Ada Moss."
     spans = [Span(9, 21, "NAME"), Span(27, 34, "ID"), Span(44, 48, "DATE"), Span(52, 64, "NAME")]
-    fields = [text, "Moss", "Dr. Ada Moss", "johnson, 3/14, mrn 8462017"]
+    fields = [text, "Moss", "Dr. Ada Moss", "JOHNSON, mrn 8462017", "3/14"]
     found = [(span.kind, text[span.start : span.end]) for span in spans]
-    replaced = surrogates(*found).replace(fields, [spans, [], [], []])
-    note, moss, doctor, rest = (field.text for field in replaced)
+    replaced = surrogates(*found).replace(fields, [spans, [], [], [], []])
+    note, moss, doctor, rest, date = (field.text for field in replaced)
     assert doctor in note
     assert doctor.endswith(moss)
-    assert not re.search("mary|johnson|8462017|3/14|ada|moss", " ".join((note, moss, doctor, rest)).lower())
+    assert not re.search(
+        "mary|johnson|8462017|3/14|ada|moss", " ".join((note, moss, doctor, rest, date)).lower()
+    )
     for field in replaced:
         assert all(0 <= span.start < span.end <= len(field.text) for span in field.spans)
-    assert [note[span.start : span.end] for span in replaced[0].spans][2] in rest
+    assert [note[span.start : span.end] for span in replaced[0].spans][2] == date
 
 
 def test_a_name_that_is_a_word_or_a_disease_is_replaced_as_a_name_only() -> None:
     group = surrogates(("NAME", "John Brown"), ("NAME", "Kate Parkinson"))
-    text = "brown sputum of Brown; Parkinson has Parkinson's disease"
+    text = "Brown sputum of Mr. Brown; Parkinson has Parkinson's disease"
     replaced = group.replace([text], [[]])[0].text
-    assert replaced.startswith("brown sputum of ")
-    assert "Brown" not in replaced
+    assert replaced.startswith("Brown sputum of Mr. ")
+    assert "Mr. Brown" not in replaced
+    assert "Parkinson has" not in replaced
     assert replaced.endswith("has Parkinson's disease")
+
+
+def again(found: list[str], *fields: str) -> list[str]:
+    """Fields in whose input the names are found, after replacement."""
+    group = surrogates(*(("NAME", name) for name in found))
+    first = [Span(fields[0].index(name), fields[0].index(name) + len(name), "NAME") for name in found]
+    return [field.text for field in group.replace(fields, [first, *([[]] * (len(fields) - 1))])]
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "kept", "gone"),
+    [
+        ("Dr. Sharp", "Dr. Sharp. She reports sharp pain. Sharp agrees, SHARP left.", "reports sharp pain.", "Sharp|SHARP"),
+        ("Dr. Block", "Dr. Block placed a nerve block.", "placed a nerve block.", "Block"),
+        ("Dr. May", "Dr. May came. May I ask? In May again, DR. MAY.", "came. May I ask? In May again, DR. ", "Dr. May|MAY"),
+        ("Will Smith", "Will Smith came. Will he walk? Smith, Will; Will J. Smith", "came. Will he walk?", "Smith|, Will|Will J"),
+        ("SHARP, MIA", "SHARP, MIA: Mia has sharp pain, says Sharp.", "has sharp pain, says", "Sharp|SHARP|Mia|MIA"),
+        ("dr. kumar", "dr. kumar left. Kumar came, KUMAR went.", " came, ", "(?i:kumar)"),
+    ],
+)  # fmt: skip
+def test_a_name_is_propagated_as_it_is_written(found: str, text: str, kept: str, gone: str) -> None:
+    replaced = again([found], text)[0]
+    assert kept in replaced
+    assert not re.search(gone, replaced)
+    # The audit looks for what is replaced, and for no word.
+    patterns = audit.originals([("NAME", found)])
+    assert audit.left_over(patterns, [kept]) == {}
+
+
+def test_an_answer_that_is_a_name_follows_the_input() -> None:
+    note, first, whole = again(["Will Smith"], "Will Smith came.", "Will", "Smith, Will")
+    assert note.startswith(f"{first} ")
+    assert first != "Will"
+    assert whole.endswith(f", {first}")
+    assert again(["Dr. May"], "Dr. May asked: may I?", "May")[1] == "May"
+
+
+def test_a_day_is_no_score() -> None:
+    text = "Seen on 5/10 for knee pain, pain 5/10 today."
+    fields = surrogates(("DATE", "5/10")).replace([text, "5/10"], [[Span(8, 12, "DATE")], []])
+    assert fields[0].text.endswith("for knee pain, pain 5/10 today.")
+    assert "on 5/10" not in fields[0].text
+    assert fields[1] == ("5/10", [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("LOCATION", [f"Town{chr(97 + i)}{chr(97 + j)}" for i in range(20) for j in range(20)]),
+        ("FACILITY", [f"Name{chr(97 + i)}{chr(97 + j)} Clinic" for i in range(20) for j in range(20)]),
+        ("LOCATION", sorted(STATES.values())[:-1]),
+        ("LOCATION", list(countries())[:150]),
+    ],
+)  # fmt: skip
+def test_places_of_a_group_are_not_merged(kind: str, names: list[str]) -> None:
+    group = surrogates(*((kind, name) for name in names))
+    assert len({group.of(kind, name) for name in names}) == len(names)
+    assert all(group.of(kind, name) != name for name in names)
+    assert group.of(kind, names[0]) == surrogates(*((kind, name) for name in reversed(names))).of(
+        kind, names[0]
+    )
 
 
 def test_a_label_without_phi_stays() -> None:
