@@ -189,6 +189,13 @@ def promote(
     confirm: Annotated[
         list[str] | None, typer.Option(help="Undecided task whose risk you accept; may be repeated.")
     ] = None,
+    confirm_other_comparison: Annotated[
+        bool,
+        typer.Option(
+            "--confirm-other-comparison",
+            help="Accept a release that was not compared with the champion of now.",
+        ),
+    ] = False,
 ) -> None:
     """Make a release the champion, after showing the gate's table."""
     registry = _registry()
@@ -199,7 +206,14 @@ def promote(
     gate = gate_of(registry, release)
     _print_gate(gate)
     out.print(situation(release, gate, registry.channel()))
-    flow(release, by or repository.actor(), reason, confirm or [], return_state=True).result()
+    flow(
+        release,
+        by or repository.actor(),
+        reason,
+        confirm or [],
+        confirm_other_comparison,
+        return_state=True,
+    ).result()
     _next(f"the champion is {release}", 'moelora predict --task TASK --text "…"')
 
 
@@ -331,7 +345,6 @@ def ui() -> None:
 def services(action: Annotated[Action, typer.Argument(help="What to do.", show_default=False)]) -> None:
     """Start, stop or look at the Prefect and S3 servers of this checkout."""
     from flows import local_prefect, local_s3
-    from pipeline import registry
 
     if action == "start":
         _prepare_s3()
@@ -341,7 +354,7 @@ def services(action: Annotated[Action, typer.Argument(help="What to do.", show_d
         local_s3.stop()
     prefect = local_prefect.address()
     out.print(f"Prefect: {local_prefect.page(prefect) if prefect else 'not running'}")
-    out.print(f"S3: {'your own configuration' if registry.has_own_configuration() else _local_s3_address()}")
+    out.print(f"S3: {_local_s3_address()}")
     _next(f"services {action}", "moelora retrain" if action == "stop" else "moelora services stop")
 
 
@@ -430,12 +443,12 @@ def _key_id(shards: set[str]) -> str:
 
 
 def _prepare_s3() -> None:
-    """Start the local S3 server where the registry needs S3 and nobody configured another."""
+    """Start the local S3 server where it is the registry."""
     from flows import local_s3
     from pipeline import registry
     from pipeline.params import Params
 
-    if Params.load().publish.registry is not None and not registry.has_own_configuration():
+    if Params.load().publish.registry == registry.LOCAL:
         local_s3.start()
 
 
@@ -458,7 +471,7 @@ def _registry() -> Any:
     _prepare_s3()
     url = Params.load().publish.registry
     if url is None:
-        raise ParamsError("publish.registry is null, so there is no registry: set it in params.yaml")
+        raise ParamsError("publish.registry is null: set local or s3://BUCKET/PREFIX in params.yaml")
     return Registry.open(url)
 
 

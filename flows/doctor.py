@@ -153,9 +153,12 @@ def _registry() -> Check:
     url = Params.load().publish.registry
     if url is None:
         return Check(
-            "registry", "later", "publish.registry is null: nothing is published", "set it in params.yaml"
+            "registry",
+            "later",
+            "publish.registry is null: nothing is published",
+            "set local or s3://BUCKET/PREFIX in params.yaml",
         )
-    if not registry.has_own_configuration() and not local_s3.running():
+    if url == registry.LOCAL and not local_s3.running():
         return Check(
             "registry", "later", "the local S3 server does not run: a run starts it", "moelora services start"
         )

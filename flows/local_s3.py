@@ -1,7 +1,7 @@
 """An S3 server for one machine: SeaweedFS on loopback, data and keys in a git-ignored folder.
 
-``start()`` leaves it running; its address and keys are in ``scratch/services/aws_config``, a
-standard AWS config file that pipeline.registry uses where no other S3 is configured::
+The registry where ``publish.registry`` is ``local``. ``start()`` leaves it running; its address and
+keys are in ``scratch/services/aws_config``, a standard AWS config file::
 
     AWS_CONFIG_FILE=scratch/services/aws_config aws s3 ls s3://moelora/
 
@@ -23,8 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline import paths, registry
-from pipeline.errors import ParamsError, RegistryUnavailable
-from pipeline.params import Params
+from pipeline.errors import RegistryUnavailable
 
 FOLDER = paths.SERVICES / "s3"
 LOOPBACK = "127.0.0.1"
@@ -36,14 +35,12 @@ STOP_SECONDS = 1  # then killed: it waits 15 s for idle connections, while all i
 REGION = "us-east-1"
 
 
-def start(folder: Path = FOLDER, bucket: str | None = None) -> None:
-    """Make sure that the server runs, answers and has ``bucket`` (by default the one of
-    ``publish.registry``).
+def start(folder: Path = FOLDER, bucket: str = registry.LOCAL_BUCKET) -> None:
+    """Make sure that the server runs, answers and has ``bucket``.
 
     Two processes may call it at once. The config file is ``aws_config`` beside ``folder``, mode
-    600. Raises RegistryUnavailable where it does not come up, ParamsError.
+    600. Raises RegistryUnavailable where it does not come up.
     """
-    bucket = _default_bucket() if bucket is None else bucket
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     config = config_file(folder)
@@ -74,13 +71,6 @@ def running(folder: Path = FOLDER) -> bool:
 def config_file(folder: Path = FOLDER) -> Path:
     """The AWS config file that belongs to a server's folder."""
     return folder.parent / "aws_config"
-
-
-def _default_bucket() -> str:
-    url = Params.load().publish.registry
-    if url is None:
-        raise ParamsError("publish.registry is null: set s3://BUCKET/PREFIX to use the local S3 server")
-    return registry.bucket_of(url)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Move `champion` to a release that a person has looked at.
 
-    moelora promote RELEASE --by NAME --reason TEXT [--confirm TASK …]
+    moelora promote RELEASE --by NAME --reason TEXT [--confirm TASK …] [--confirm-other-comparison]
 
 Run from Prefect's page without ``by`` and ``reason``, it shows the gate's table and waits for a
 form. Somebody else's move meanwhile is never overwritten: the pointer moves only if it still is
@@ -37,24 +37,38 @@ class Approval(RunInput):
     by: str = Field(min_length=1, description="Your name, recorded as you claim it.")
     reason: str = Field(min_length=1, description="Why; stays in the registry's history.")
     confirmed: list[str] = Field(default=[], description="Undecided tasks whose risk you accept, by name.")
+    confirm_other_comparison: bool = Field(
+        default=False, description="Accept a release that was not compared with the champion of now."
+    )
 
 
 @flow(name="promote", flow_run_name="{release}", persist_result=False)
 def promote(
-    release: str, by: str | None = None, reason: str | None = None, confirmed: Sequence[str] = ()
+    release: str,
+    by: str | None = None,
+    reason: str | None = None,
+    confirmed: Sequence[str] = (),
+    confirm_other_comparison: bool = False,
 ) -> "State[Any]":
     """Show the gate's table of a release, ask who approves and why, and move `champion` to it.
 
-    Fails where the release is blocked, an undecided task is not confirmed, or somebody else moved
-    the champion first.
+    Fails where the release is blocked, an undecided task is not confirmed, it was compared with
+    something else than the champion of now and that is not confirmed, or somebody else moved the
+    champion first.
     """
     try:
-        return _promote(release, by, reason, confirmed)
+        return _promote(release, by, reason, confirmed, confirm_other_comparison)
     except PipelineError as error:
         return ended_by(error)
 
 
-def _promote(release: str, by: str | None, reason: str | None, confirmed: Sequence[str]) -> "State[Any]":
+def _promote(
+    release: str,
+    by: str | None,
+    reason: str | None,
+    confirmed: Sequence[str],
+    confirm_other_comparison: bool,
+) -> "State[Any]":
     registry = the_registry()
     before = registry.channel()
     gate = gate_of(registry, release)
@@ -72,7 +86,8 @@ def _promote(release: str, by: str | None, reason: str | None, confirmed: Sequen
             registry.append_history("rejected", release, approval.by, approval.reason)
             return Cancelled(name="Rejected", message=f"{approval.by}: {approval.reason}")
         by, reason, confirmed = approval.by, approval.reason, approval.confirmed
-    now = move(registry, release, gate, before, by, reason, confirmed)
+        confirm_other_comparison = confirm_other_comparison or approval.confirm_other_comparison
+    now = move(registry, release, gate, before, by, reason, confirmed, confirm_other_comparison)
     branch = mark(registry, release)
     emit_event("adapter.promoted", resource={"prefect.resource.id": f"moelora.release.{release}"})
     get_run_logger().info(
@@ -106,6 +121,7 @@ def move(
     by: str,
     reason: str,
     confirmed: Sequence[str],
+    confirm_other_comparison: bool = False,
 ) -> Channel:
     """Move `champion` from ``before`` to ``release``, all conditions held.
 
@@ -115,6 +131,15 @@ def move(
         raise InputError("a promotion needs a name and a reason: --by NAME --reason TEXT")
     if gate["verdict"] == "blocked":
         raise InputError(f"release {release} was blocked by the gate: it cannot be promoted")
+    if before and before.release == release:
+        raise InputError(f"{release} is the champion already: nothing to do")
+    current = before.release if before else "base"
+    if gate["against"] != current and not confirm_other_comparison:
+        raise InputError(
+            f"release {release} was compared with {gate['against']}, and the champion is "
+            f"{before.release if before else 'none yet'}: `moelora retrain` compares anew, or accept it by "
+            "--confirm-other-comparison"
+        )
     unknown = sorted(set(confirmed) - set(gate["undecided"]))
     if unknown:
         raise InputError(f"{', '.join(unknown)}: not among the undecided tasks of {release}: leave it out")
@@ -125,8 +150,6 @@ def move(
             f"too few test rows to tell whether {release} harms {', '.join(missing)}: "
             f"look at the gate's table and confirm each by name: {options}"
         )
-    if before and before.release == release:
-        raise InputError(f"{release} is the champion already: nothing to do")
     return registry.move("champion", release, by, reason, before)
 
 
@@ -147,5 +170,5 @@ def the_registry() -> Registry:
     """The registry that params.yaml names. Raises ParamsError where it names none."""
     registry = open_registry()
     if registry is None:
-        raise ParamsError("publish.registry is null, so there is no registry: set it in params.yaml")
+        raise ParamsError("publish.registry is null: set local or s3://BUCKET/PREFIX in params.yaml")
     return registry

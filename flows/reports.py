@@ -10,14 +10,19 @@ import time
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.exceptions import PrefectException
+from prefect.logging import get_logger
 
 from pipeline import paths
+from pipeline.params import Params
+from pipeline.registry import location
 
 ARTIFACTS = {
     "ingest": "data-counts",
@@ -36,6 +41,10 @@ ARTIFACTS = {
 WORTH_SHOWING = 3.0
 """Seconds that a stage has run before its progress gets an artifact."""
 
+PAUSE = 60.0
+"""Seconds without a further try after Prefect did not take a progress: a try may wait long, and
+the stage's output is not read meanwhile."""
+
 Report = dict[str, Any]
 Table = list[dict[str, Any]]
 
@@ -47,11 +56,15 @@ class Progress:
         self._stage = stage
         self._artifact: UUID | None = None
         self._shown: tuple[int, str] | None = None
-        self._started = time.monotonic()
+        self._not_before = time.monotonic() + WORTH_SHOWING
+        self._failed = False
 
     def show(self, status: Report) -> None:
-        """Show a status of pipeline.stage, if it differs from the last one shown."""
-        if not status.get("total") or time.monotonic() - self._started < WORTH_SHOWING:
+        """Show a status of pipeline.stage, if it differs from the last one shown.
+
+        Where Prefect does not take it, the stage goes on all the same, and one warning says so.
+        """
+        if not status.get("total") or time.monotonic() < self._not_before:
             return
         done, total, message = status["done"], status["total"], status["message"]
         if (done, message) == self._shown:
@@ -59,6 +72,17 @@ class Progress:
         self._shown = (done, message)
         percent = 100.0 * done / total
         text = f"{self._stage}: {done} of {total}. {message}"
+        try:
+            self._send(percent, text)
+        except (httpx.HTTPError, PrefectException) as error:
+            self._not_before = time.monotonic() + PAUSE
+            if not self._failed:
+                get_logger("moelora").warning(
+                    "%s goes on; its progress is not shown (%s)", self._stage, type(error).__name__
+                )
+            self._failed = True
+
+    def _send(self, percent: float, text: str) -> None:
         if self._artifact is None:
             made = create_progress_artifact(percent, key=f"{self._stage}-progress", description=text)
             self._artifact = made if isinstance(made, UUID) else None
@@ -372,6 +396,5 @@ def _ends(line: list[tuple[int, float]]) -> str:
 
 
 def _address(release: str) -> str:
-    from pipeline.params import Params
-
-    return f"{Params.load().publish.registry}/releases/{release}/"
+    url = Params.load().publish.registry
+    return f"{location(url) if url else 's3://…'}/releases/{release}/"

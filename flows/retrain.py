@@ -50,6 +50,10 @@ def prepare() -> None:
         log.warning("Not committed, so the branch of this run will not hold it: %s", line)
     repository.track_inbox()
     champion = pull_champion(open_registry())
+    if champion and champion == reports.read("publish").get("release") and not repository.changed():
+        # Compared with itself it would become another release of the same adapter.
+        log.info("The champion %s was made here, and nothing has changed since.", champion)
+        return
     repository.set_params({"evaluate.champion": champion})
     log.info(
         "Compared with %s.", f"the champion {champion}" if champion else "the bare base: there is no champion"

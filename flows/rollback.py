@@ -19,7 +19,7 @@ from pipeline.registry import Channel, Registry
 
 @flow(name="rollback", persist_result=False)
 def rollback(to: str | None = None, reason: str = "", by: str | None = None) -> "State[Any]":
-    """Move `champion` to the release before it, or to ``to``."""
+    """Move `champion` to the champion before it, or to ``to``, which once was the champion."""
     try:
         now = move_back(the_registry(), to, reason, by or repository.actor())
     except PipelineError as error:
@@ -31,22 +31,53 @@ def rollback(to: str | None = None, reason: str = "", by: str | None = None) -> 
 def move_back(registry: Registry, to: str | None, reason: str, by: str) -> Channel:
     """Move the pointer; needs no Prefect.
 
-    Raises InputError where there is nothing to go back to or no reason, PointerMoved,
-    ReleaseNotFound, ReleaseCorrupt.
+    Without ``to`` it goes to the champion before, past all that were rolled back from. Raises
+    InputError where there is nothing to go back to, ``to`` never was the champion or no reason is
+    given, PointerMoved, ReleaseNotFound, ReleaseCorrupt.
     """
     if not reason.strip():
         raise InputError("a rollback needs a reason: --reason TEXT")
     before = registry.channel()
     if before is None:
         raise InputError("there is no champion to roll back from: moelora promote sets one")
-    to = to or before.previous
+    moves = _moves(registry.history(), before)
     if to is None:
-        raise InputError(
-            f"{before.release} is the first champion: name a release by --to, see moelora releases"
-        )
+        earlier = [release for release in _line(moves) if release != before.release]
+        if not earlier:
+            raise InputError(
+                f"no champion is left before {before.release}: name one by --to, see moelora history"
+            )
+        to = earlier[-1]
     if to == before.release:
         raise InputError(f"{to} is the champion already: nothing to do")
+    if to not in {move["release"] for move in moves}:
+        raise InputError(
+            f"{to} never was the champion, so it is no way back: moelora promote {to} judges it first"
+        )
     return registry.move("champion", to, by, reason, before, event="rolled back")
+
+
+def _moves(history: list[dict[str, Any]], now: Channel) -> list[dict[str, Any]]:
+    """The intentions that became a move of `champion`, in order of time.
+
+    The last one may lack its outcome in the history, where its process was killed after the move.
+    """
+    done = {entry["intention"] for entry in history if entry["event"] in ("promoted", "rolled back")}
+    done.add(now.intention)
+    return [entry for entry in history if entry["id"] in done and entry["channel"] == now.name]
+
+
+def _line(moves: list[dict[str, Any]]) -> list[str]:
+    """Champions that may be gone back to, the latest last: none that was rolled back from since."""
+    line: list[str] = []
+    for move in moves:
+        release, previous = move["release"], move["previous"]
+        if move["intended"] == "rolled back":
+            line = [each for each in line if each != previous]
+            if release in line:
+                line = line[: line.index(release)]
+        line = [each for each in line if each != release] + [release]
+    return line
 
 
 def tell(now: Channel) -> None:

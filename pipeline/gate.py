@@ -75,6 +75,7 @@ def judge(reports: Reports, params: Gate) -> Report:
             *_floors(reports["evaluate"], params),
             *_no_harm(reports["evaluate"], params),
             *_test_sets(reports["evaluate"]),
+            *_other_base(reports["evaluate"]),
             *_mean(reports["evaluate"], params),
             *_privacy(reports["deidentify"], params),
             *_memorisation(reports["evaluate"]),
@@ -200,7 +201,15 @@ def _test_sets(evaluate: dict[str, Any]) -> Iterator[Rule]:
         now = evaluate["tasks"].get(task, {"rows": 0})["rows"]
         if task in evaluate["tasks"]:
             why = f"{now} test rows, the champion was judged on {before}"
-            yield _rule("test_set", task, now >= before, why, rows=now, champion_rows=before)
+            # Data that leaves or is capped shrinks it honestly, so a person looks at it.
+            outcome = "pass" if now >= before else "undecided"
+            yield _rule("test_set", task, outcome, why, rows=now, champion_rows=before)
+
+
+def _other_base(evaluate: dict[str, Any]) -> Iterator[Rule]:
+    for name, release in evaluate["other_base"].items():
+        why = f"the {name} {release} was trained on another base model, so it was not compared with"
+        yield _rule("other_base", None, "undecided", why, release=release)
 
 
 def _mean(evaluate: dict[str, Any], params: Gate) -> Iterator[Rule]:
@@ -269,6 +278,10 @@ def _training(resample: dict[str, Any], train: dict[str, Any], params: Gate) -> 
         )
     health = train["health"]
     first, last = health["loss_first"], health["loss_last"]
+    if first is None:
+        why = "training had fewer than two steps, so its loss can neither fall nor rise"
+        yield _rule("training_health", None, "undecided", why, **health)
+        return
     falls = health["finite"] and last < first
     why = f"went from {first:.3f} to {last:.3f}" if health["finite"] else "is not finite"
     yield _rule("training_health", None, falls, f"the training loss {why}", **health)

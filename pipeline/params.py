@@ -165,16 +165,18 @@ class Gate(Section):
 
 
 class Publish(Section):
-    registry: str | None = None  # s3://BUCKET/PREFIX; null: publish nowhere
+    # local: this checkout's own S3 server; s3://BUCKET/PREFIX: by boto3's standard configuration;
+    # null: publish nowhere
+    registry: str | None = "local"
 
     @field_validator("registry")
     @classmethod
     def _is_s3(cls, value: str | None) -> str | None:
-        if value is not None:
+        if value not in (None, "local"):
             bucket, _, prefix = value.removeprefix("s3://").partition("/")
             safe = not {"..", ""} & set(PurePosixPath(prefix).parts)
             if not (value.startswith("s3://") and bucket and prefix and safe):
-                raise ValueError("must look like s3://BUCKET/PREFIX")
+                raise ValueError("must be local, null or look like s3://BUCKET/PREFIX")
         return value
 
 

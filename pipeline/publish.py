@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from pipeline import STAGES, paths
 from pipeline.digests import canonical_json, folder_digest
@@ -31,6 +32,9 @@ from pipeline.stage import Progress, Report, main
 
 PACKAGES = ("faker", "numpy", "peft", "polars", "presidio-analyzer", "spacy", "torch", "transformers")
 """Packages whose version may change a release's bytes."""
+
+RAW_INPUT = "data/inbox"
+"""Path of ingest's input in dvc.lock."""
 
 
 def run(params: Params, progress: Progress) -> Report:
@@ -95,11 +99,13 @@ def lineage(params: Params) -> dict[str, Any]:
     """What a release was made from: dvc.lock entries of the stages before, digests of the input
     files, parameters, key id, base model, package versions.
 
-    Raises PipelineError where dvc.lock tells of another run.
+    Raises PipelineError where dvc.lock tells of another run or of other parameters.
     """
     used = params.model_dump(mode="json", by_alias=True, exclude={"base", "publish"})
+    stages = _locked_stages()
+    _check_params(params, stages)
     return {
-        "stages": _locked_stages(),
+        "stages": stages,
         "inputs": sorted(shard["shard"] for shard in _report("ingest")["shards"]),
         "params": used,
         "key_id": _report("deidentify")["key_id"],
@@ -216,7 +222,10 @@ def _report(stage: str) -> dict[str, Any]:
 
 
 def _locked_stages() -> dict[str, Any]:
-    """The entries of dvc.lock, once its reports are those at hand; none where DVC did not run."""
+    """The entries of dvc.lock, once its reports are those at hand; none where DVC did not run.
+
+    Without the inbox, whose digest holds names of files and batches: ``inputs`` names the contents.
+    """
     try:
         lock = yaml.safe_load(paths.DVC_LOCK.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -227,7 +236,30 @@ def _locked_stages() -> dict[str, Any]:
             report = paths.report(stage)
             if out["path"] == report.as_posix() and out["md5"] != _md5(report):
                 raise PipelineError(f"dvc.lock tells of another run than {report}: dvc repro publish")
+    if "ingest" in entries:
+        deps = [dep for dep in entries["ingest"].get("deps", []) if dep["path"] != RAW_INPUT]
+        entries["ingest"] = entries["ingest"] | {"deps": deps}
     return entries
+
+
+def _check_params(params: Params, stages: dict[str, Any]) -> None:
+    """Raise PipelineError where a stage of dvc.lock ran with other parameters than those of now.
+
+    Compared as the stages read them: YAML writes one number in many ways.
+    """
+    now = params.model_dump(mode="json", by_alias=True)
+    for stage, entry in stages.items():
+        locked = {
+            section: values
+            for section, values in entry.get("params", {}).get(str(paths.PARAMS), {}).items()
+            if section in now
+        }
+        try:
+            then = Params.model_validate(now | locked).model_dump(mode="json", by_alias=True)
+        except ValidationError:
+            then = {}
+        if then != now:
+            raise PipelineError(f"{stage} ran with other parameters than {paths.PARAMS}: moelora retrain")
 
 
 def _md5(path: Path) -> str:

@@ -11,11 +11,11 @@
 A reader never sees a release without its manifest, and every byte it gets has been compared with
 the manifest, whose list must itself give the release's id.
 
-Addressed by boto3's standard configuration (AWS_ENDPOINT_URL, profiles, roles). Only where there
-is none is the file used that flows.local_s3 leaves in scratch/services. On a machine whose
-credentials come from an instance role alone, name the endpoint by AWS_ENDPOINT_URL_S3.
+``publish.registry`` alone decides which S3 it is: ``local`` is this checkout's server, by the file
+that flows.local_s3 leaves in scratch/services; ``s3://BUCKET/PREFIX`` is found by boto3's standard
+configuration (AWS_ENDPOINT_URL, profiles, roles) and by nothing else.
 
->>> registry = Registry.open("s3://moelora/registry")
+>>> registry = Registry.open("s3://my-bucket/registry")
 >>> registry.pull(registry.channel("champion").release)
 """
 
@@ -61,20 +61,11 @@ ABOUT_THE_FILES = (MANIFEST, SIGNATURE)
 LOCAL_CONFIG = paths.SERVICES / "aws_config"
 """AWS config file of the local S3 server: endpoint and keys."""
 
-OWN_CONFIGURATION = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_CONFIG_FILE",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_DEFAULT_PROFILE",
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_PROFILE",
-    "AWS_ROLE_ARN",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-)
-"""Variables that say where S3 is or who asks: any of them set, and the local server is not used."""
+LOCAL = "local"
+"""Value of ``publish.registry`` that names the local S3 server."""
+
+LOCAL_BUCKET = "moelora"
+LOCAL_URL = f"s3://{LOCAL_BUCKET}/registry"
 
 BLOCK = 1 << 20  # bytes read at once
 PART = 8 << 20  # bytes; larger files travel in parts of this size
@@ -143,19 +134,6 @@ class Channel:
     etag: str  # S3's name of this version: the next move is conditional on it
 
 
-def has_own_configuration() -> bool:
-    """Whether the user configured an S3 by AWS variables or files, so that the local server is
-    neither wanted nor used."""
-    return any(os.environ.get(name) for name in OWN_CONFIGURATION) or any(
-        (Path.home() / ".aws" / name).exists() for name in ("config", "credentials")
-    )
-
-
-def local_config() -> Path | None:
-    """The local server's AWS config file, where it exists and no other S3 is configured."""
-    return LOCAL_CONFIG if LOCAL_CONFIG.is_file() and not has_own_configuration() else None
-
-
 def connect(config: Path | None = None, attempts: int = ATTEMPTS) -> Any:
     """An S3 client by boto3's standard chain, or by the [default] profile of ``config`` alone.
 
@@ -193,8 +171,8 @@ def _client_config(attempts: int, endpoint: str | None) -> Config:
 
 
 _REMEDY = (
-    "`moelora doctor` shows what is configured: set AWS_ENDPOINT_URL and AWS_PROFILE (or keys), or "
-    "unset them to use the local server that `moelora retrain` starts"
+    "publish.registry in params.yaml decides: `local` is this checkout's server (`moelora services start`), "
+    "s3://BUCKET/PREFIX is found by AWS_PROFILE or keys and AWS_ENDPOINT_URL; `moelora doctor` looks at it"
 )
 
 
@@ -253,9 +231,9 @@ def prepare_bucket(config: Path, bucket: str) -> None:
         client.delete_object(Bucket=bucket, Key="probe")
 
 
-def bucket_of(url: str) -> str:
-    """The bucket of ``s3://BUCKET/PREFIX``. Raises ParamsError."""
-    return _parse(url)[0]
+def location(url: str) -> str:
+    """``s3://BUCKET/PREFIX`` of a value of ``publish.registry``."""
+    return LOCAL_URL if url == LOCAL else url
 
 
 def pulled(release: str) -> Path:
@@ -298,13 +276,15 @@ class Registry:
 
     @classmethod
     def open(cls, url: str) -> "Registry":
-        """The registry at ``s3://BUCKET/PREFIX``; asks nothing of the server yet.
+        """The registry at ``s3://BUCKET/PREFIX``, or the ``local`` one; asks nothing of the server yet.
 
         Raises ParamsError for another kind of url, RegistryUnavailable for a broken AWS
-        configuration.
+        configuration or a local server that never ran.
         """
-        bucket, prefix = _parse(url)
-        return cls(connect(local_config()), bucket, prefix)
+        bucket, prefix = _parse(location(url))
+        if url == LOCAL and not LOCAL_CONFIG.is_file():
+            raise RegistryUnavailable("the local S3 server never ran here: moelora services start")
+        return cls(connect(LOCAL_CONFIG if url == LOCAL else None), bucket, prefix)
 
     # Publishing ------------------------------------------------------------------------------
 
@@ -671,7 +651,7 @@ class Registry:
 def _parse(url: str) -> tuple[str, str]:
     match = _URL.fullmatch(url)
     if match is None or not {".", ".."}.isdisjoint(match[2].split("/")):
-        raise ParamsError("publish.registry must look like s3://BUCKET/PREFIX")
+        raise ParamsError("publish.registry must be local or look like s3://BUCKET/PREFIX")
     return match[1], match[2]
 
 

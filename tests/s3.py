@@ -1,5 +1,6 @@
 """A real S3 server for the tests of a session, and a registry of its own for each test."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from flows import local_s3
-from pipeline import registry
 from pipeline.registry import Registry
 
 BUCKET = "moelora"
@@ -25,9 +25,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def aws(s3: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Address that server, and none of the developer's own, by boto3's standard configuration."""
-    for name in registry.OWN_CONFIGURATION:
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HTTP_PROXY", "http_proxy"):
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("HTTP_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(s3))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(s3.parent / "none"))

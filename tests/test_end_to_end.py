@@ -219,36 +219,56 @@ def test_dvc_finds_nothing_to_do_after_a_flow(project: Project) -> None:
     assert (project.root / "dvc.lock").read_bytes() == before
 
 
+def readable(path: Path) -> bytes:
+    """A file's bytes, and the values in it where it is Parquet, under whatever name."""
+    content = path.read_bytes()
+    if content[:4] == b"PAR1":
+        import polars as pl
+
+        content += pl.read_parquet(path).write_ndjson().encode()
+    return content + path.name.encode()
+
+
 def test_nothing_planted_is_found_outside_the_private_area(project: Project) -> None:
-    private = [
-        project.root / name
-        for name in (
-            "data/inbox",
-            "data/ingested",
-            "data/quarantine",
-            "scratch/raw",
-            "scratch/remotes/private",
-            ".dvc/cache",
-        )
-    ]
+    raw = (
+        "data/inbox",
+        "data/ingested",
+        "data/quarantine",
+        "scratch/raw",
+        "scratch/remotes/private",
+        ".dvc/cache",
+    )
+    # DVC's own index of file names lies in scratch, which is closed to others as a whole.
+    private = [project.root / name for name in (*raw, "scratch/dvc", "tests")]
+    project.moelora("pull", project.report("publish")["release"])
     searched = 0
     for path in project.root.rglob("*"):
-        if not path.is_file() or any(path.is_relative_to(folder) for folder in private) or path.is_symlink():
+        if not path.is_file() or any(path.is_relative_to(folder) for folder in private):
             continue
         searched += 1
-        content = path.read_bytes() + path.name.encode()
-        if path.suffix == ".parquet":
-            import polars as pl
-
-            content += pl.read_parquet(path).write_ndjson().encode()
+        content = readable(path)
         for planted in PLANTED:
-            assert planted.encode() not in content, path.relative_to(project.root)
-            assert planted.replace(" ", "_").encode() not in content, path.relative_to(project.root)
+            for form in (planted, planted.replace(" ", "_")):
+                assert form.encode() not in content, path.relative_to(project.root)
     assert searched > 100
-    for planted in PLANTED:
-        assert planted not in project.first.stdout + project.first.stderr  # type: ignore[attr-defined]
-    # The search can fail: what it looks for is there, in the private area.
-    assert any(PLANTED[0].encode() in path.read_bytes() for path in private[0].rglob("*") if path.is_file())
+    assert list((project.root / "scratch/open/releases").glob("*/lineage.json"))
+
+    commits = project.run("git", "rev-list", "--all").stdout.split()
+    said = {
+        "the run": project.first.stdout + project.first.stderr,  # type: ignore[attr-defined]
+        "the registry's history": project.moelora("history", "--json").stdout,
+        "git": project.run("git", "grep", "-I", "-h", "", *commits, "--", ":!tests").stdout,
+        "git's messages": project.run("git", "log", "--all", "--stat").stdout,
+    }
+    for place, text in said.items():
+        assert text, place
+        for planted in PLANTED:
+            assert planted not in text, place
+
+    # The search can fail: what it looks for is there, in the private area, which is closed.
+    assert any(PLANTED[0].encode() in readable(path) for path in private[1].rglob("*.parquet"))
+    for folder in ("data", "scratch"):
+        assert (project.root / folder).stat().st_mode & 0o077 == 0
 
 
 def test_the_remotes_keep_raw_and_deidentified_data_apart(project: Project) -> None:
@@ -257,6 +277,10 @@ def test_the_remotes_keep_raw_and_deidentified_data_apart(project: Project) -> N
     def is_in(remote: str, digest: str) -> bool:
         return (project.root / "scratch/remotes" / remote / "files/md5" / digest[:2] / digest[2:]).is_file()
 
+    inbox = yaml.safe_load((project.root / "data/inbox.dvc").read_text())["outs"][0]
+    assert inbox["remote"] == "private"
+    assert is_in("private", inbox["md5"])
+    assert not is_in("shared", inbox["md5"])
     for out in lock["ingest"]["outs"]:
         if out["path"].startswith("data/"):
             assert is_in("private", out["md5"])

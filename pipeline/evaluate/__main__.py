@@ -8,7 +8,9 @@ data/predictions/<system>.parquet, the only place that holds answers, and
 reports/evaluate.json::
 
     release_digest        of the models/release that was evaluated
-    champion, reference   release ids, or null
+    champion, reference   ids of the releases compared with, or null
+    other_base            {champion or reference: id} of those trained on another base model, which
+                          are not scored
     systems               base, candidate and those of champion, reference that are set
     rows                  in = out + held_out; held out are rows of tasks the adapter has not learnt
     untrained             {task: rows} of those
@@ -37,6 +39,7 @@ from pipeline.digests import folder_digest
 from pipeline.errors import DataError, InputError, ReleaseCorrupt
 from pipeline.evaluate import canaries, load_check
 from pipeline.evaluate.answers import Question, answer, question
+from pipeline.evaluate.lineage import has_this_base
 from pipeline.evaluate.scores import Predictions, score
 from pipeline.evaluate.system import System
 from pipeline.files import new_folder
@@ -50,7 +53,8 @@ def run(params: Params, progress: Progress) -> Report:
     """Answer every test row with every system, and compare."""
     test, planted = _read(paths.TEST_SPLIT, "split"), _read(paths.CANARIES, "resample")
     releases = {"champion": params.evaluate.champion, "reference": params.evaluate.reference}
-    others = {name: _pulled(release) for name, release in releases.items() if release}
+    pulled = {name: _pulled(release) for name, release in releases.items() if release}
+    others = {name: folder for name, folder in pulled.items() if has_this_base(folder)}
     for task, task_type in test.select("task", "task_type").unique().sort("task").iter_rows():
         metric_for(task, task_type, params.evaluate)  # a wrong name must not cost a whole run
     model, tokenizer = base.load(params.compute)
@@ -72,7 +76,8 @@ def run(params: Params, progress: Progress) -> Report:
         "candidate": _predict(candidate, rows, asked, params.evaluate, count),
     }
     memorised = canaries.measure(candidate, planted, params.evaluate, count) if len(planted) else None
-    known = {}
+    champion_rows = _rows_of_champion(pulled.get("champion"))
+    known = {"champion": set(champion_rows or {})}
     for name, folder in others.items():
         adapter.unload()
         adapter = saving.load(model, folder / paths.RELEASE_NATIVE.name)
@@ -91,13 +96,14 @@ def run(params: Params, progress: Progress) -> Report:
     outside = test.filter(~pl.col("task").is_in(tasks))
     return {
         "release_digest": folder_digest(paths.RELEASE),
-        **releases,
+        **{name: release if name in others else None for name, release in releases.items()},
+        "other_base": {name: releases[name] for name in pulled if name not in others},
         "systems": list(predictions),
         "rows": {"in": len(test), "out": len(rows), "held_out": len(outside)},
         "untrained": dict(outside.group_by("task").len().sort("task").iter_rows()),
         **_rounded(scores),
-        "champion_rows": _rows_of_champion(others.get("champion")),
-        "gone": sorted(known.get("champion", set()) - set(tasks)),
+        "champion_rows": champion_rows,
+        "gone": sorted(known["champion"] - set(tasks)),
         "canaries": _rounded(memorised),
         "load_check": _rounded(load_check.differences(params.compute)),
     }

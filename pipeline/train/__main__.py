@@ -31,7 +31,7 @@ from pipeline.train.checkpoint import State
 from pipeline.train.loop import Loop
 
 HEALTH_STEPS = 5
-"""Steps at either end whose mean loss the report's health compares."""
+"""Steps at either end whose mean loss the report's health compares; never more than half."""
 
 
 def run(params: Params, progress: Progress) -> Report:
@@ -124,13 +124,16 @@ def _parameters(adapter: MoeLora) -> dict[str, int]:
 
 
 def _health(state: State) -> dict[str, Any]:
-    """``finite`` is always true here: another loss ends the stage."""
+    """``finite`` is always true here: another loss ends the stage. Fewer than two steps have no
+    first and last."""
     losses = [entry["loss"] for entry in state.curve]
-    first, last = losses[:HEALTH_STEPS], losses[-HEALTH_STEPS:]
+    window = min(HEALTH_STEPS, len(losses) // 2)
+    if window == 0:
+        return {"finite": True, "loss_first": None, "loss_last": None}
     return {
         "finite": True,
-        "loss_first": math.fsum(first) / len(first),
-        "loss_last": math.fsum(last) / len(last),
+        "loss_first": math.fsum(losses[:window]) / window,
+        "loss_last": math.fsum(losses[-window:]) / window,
     }
 
 

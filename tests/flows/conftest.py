@@ -76,6 +76,9 @@ def run(params, progress):
     report = REPORTS[stage]
     if stage == "evaluate":
         report["champion"] = params.evaluate.champion
+    if stage == "gate":
+        evaluated = json.loads(paths.report("evaluate").read_text())
+        report = report | {"against": evaluated["champion"] or "base"}
     if stage == "gate" and knob == "blocked":
         report = report | {"verdict": "blocked"}
         report["rules"] = [report["rules"][0] | {"outcome": "blocked"}]
@@ -218,9 +221,7 @@ def make_project(root: Path, api: str, registry: str) -> Project:
         }
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
     text = (root / "params.yaml").read_text()
-    (root / "params.yaml").write_text(
-        text.replace("registry: s3://moelora/registry", f"registry: {registry or 'null'}")
-    )
+    (root / "params.yaml").write_text(text.replace("registry: local ", f"registry: {registry or 'null'} "))
     project.git("init", "-q", "-b", "main")
     project.git("config", "user.name", "Test")
     project.git("config", "user.email", "test@example.org")

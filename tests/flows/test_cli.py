@@ -100,6 +100,7 @@ def test_doctor_says_what_is_missing_and_how_to_mend_it(
     assert found["Prefect"]["state"] == "missing"
     assert found["inbox"]["state"] == "later"
     assert found["params.yaml"]["state"] == "ok"
+    assert (found["registry"]["state"], found["registry"]["remedy"]) == ("later", "moelora services start")
     assert moelora("doctor").returncode == 1
 
 

@@ -13,9 +13,8 @@ import pytest
 
 from flows import local_s3
 from pipeline import registry
-from pipeline.errors import ParamsError, RegistryUnavailable
+from pipeline.errors import RegistryUnavailable
 from pipeline.registry import Registry
-from tests.conftest import Checkout
 from tests.s3 import BUCKET
 
 
@@ -105,11 +104,3 @@ def test_a_server_that_does_not_come_up_says_where_its_log_is(
     with pytest.raises(RegistryUnavailable, match=r"did not come up.*s3/log"):
         local_s3.start(folder, BUCKET)
     assert not local_s3.running(folder)
-
-
-def test_the_bucket_is_that_of_the_registry(checkout: Checkout) -> None:
-    checkout.params(publish__registry="s3://my-bucket/a/b")
-    assert local_s3._default_bucket() == "my-bucket"
-    checkout.params(publish__registry=None)
-    with pytest.raises(ParamsError, match=r"publish\.registry"):
-        local_s3.start()

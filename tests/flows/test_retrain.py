@@ -86,7 +86,7 @@ def test_the_state_is_kept_on_a_branch_and_the_checkout_is_untouched(project: Pr
     assert project.git("branch", "--show-current") == "main"
     assert project.git("diff", "--cached", "--name-only") == ""
     kept = project.git("ls-tree", "-r", "--name-only", branch).splitlines()
-    assert {"dvc.lock", "params.yaml", "data/inbox.dvc", "data/.gitignore"} <= set(kept)
+    assert {"dvc.lock", "params.yaml", "data/inbox.dvc"} <= set(kept)
     assert project.git("show", f"{branch}:dvc.lock") == (project.root / "dvc.lock").read_text().strip()
     assert project.git("rev-parse", f"{branch}^") == project.git("rev-parse", "HEAD")
 
@@ -242,6 +242,16 @@ def test_the_form_in_prefects_page_rejects_and_demands_a_reason(project: Project
     assert registry.channel() == before
     last = registry.history()[-1]
     assert (last["event"], last["by"], last["reason"]) == ("rejected", "A. Meyer", "too few rows")
+
+
+def test_the_promoted_release_is_not_compared_with_itself(project: Project, registry: Registry) -> None:
+    champion = registry.channel()
+    assert champion is not None
+    assert champion.release == project.report("publish")["release"]
+    pinned = project.report("evaluate")["champion"]
+    assert project.retrain("promoted")[0] == "Unchanged"
+    assert {run["state"]["name"] for run in project.task_runs("promoted")} == {"Cached"}
+    assert project.report("evaluate")["champion"] == pinned
 
 
 def test_the_next_run_is_compared_with_the_champion(project: Project, registry: Registry) -> None:

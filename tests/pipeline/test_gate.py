@@ -58,6 +58,7 @@ def reports() -> dict[str, dict[str, Any]]:
             "tasks": {"rqe": task(), "ner": task()},
             "mean": {"comparison": comparison(0.1, 0.03, 1.0)},
             "champion_rows": None,
+            "other_base": {},
             "gone": [],
             "canaries": {"p": 0.4, "completed": 0, "inserted": 64, "held_back": 64},
             "load_check": {"rqe": 2e-6, "ner": 3e-6},
@@ -120,7 +121,6 @@ def test_every_rule_has_a_sentence() -> None:
         ("evaluate.load_check", {"rqe": 2e-6, "ner": 0.01}, "load_check"),
         ("evaluate.load_check", {"rqe": 2e-6}, "load_check"),
         ("evaluate.release_digest", "e" * 64, "release_digest"),
-        ("evaluate.champion_rows", {"rqe": 201}, "test_set"),
         ("export.tasks.rqe.max_abs_difference", 2e-4, "export_equal"),
         ("deidentify.recall_overall", 0.89, "phi_recall"),
         ("deidentify.residual_records", 6, "residual"),
@@ -207,6 +207,28 @@ def test_a_task_new_since_the_reference_has_nothing_to_lose() -> None:
 def test_a_task_that_the_candidate_dropped_is_for_a_person_to_confirm() -> None:
     report = judge(changed("evaluate.gone", ["meqsum"]), gate())
     assert report["undecided"] == ["meqsum"]
+
+
+def test_a_shrunk_test_set_is_for_a_person_to_confirm() -> None:
+    report = judge(changed("evaluate.champion_rows", {"rqe": 201, "ner": 200, "meqsum": 9}), gate())
+    assert outcomes(report, "test_set") == {"rqe": "undecided", "ner": "pass"}
+    assert (report["verdict"], report["undecided"]) == ("pass", ["rqe"])
+    assert [r["figures"] for r in report["rules"] if r["rule"] == "test_set" and r["task"] == "rqe"] == [
+        {"rows": 200, "champion_rows": 201}
+    ]
+
+
+def test_a_champion_of_another_base_is_told_and_leaves_the_base_as_the_measure() -> None:
+    report = judge(changed("evaluate.other_base", {"champion": "a" * 16}), gate())
+    assert (report["verdict"], report["against"], report["undecided"]) == ("pass", "base", [])
+    assert outcomes(report, "other_base") == {None: "undecided"}
+
+
+def test_a_training_without_two_steps_is_undecided() -> None:
+    health = {"finite": True, "loss_first": None, "loss_last": None}
+    report = judge(changed("train.health", health), gate())
+    assert outcomes(report, "training_health") == {None: "undecided"}
+    assert report["verdict"] == "pass"
 
 
 def test_unmeasured_memorisation_is_undecided() -> None:

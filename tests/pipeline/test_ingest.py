@@ -138,6 +138,7 @@ BAD_ROWS = [
     ({"language": ...}, "language", "missing_language"),
     ({"language": "English, mostly"}, "language", "bad_language"),
     ({"language": "12"}, "language", "bad_language"),
+    ({"language": "en-Okonkwo-19610312"}, "language", "bad_language"),
     ({"input": ["a"]}, "input", "not_text"),
     ({"target": {"a": 1}}, "target", "not_text"),
     ({"source": {"a": 1}}, "source", "not_text"),

@@ -18,6 +18,7 @@ def test_the_committed_file_is_valid(checkout: Checkout) -> None:
         ("evaluate__champion", "latest", "evaluate.champion"),
         ("evaluate__tasks", {"../x": {"metric": "accuracy"}}, "no task name"),
         ("publish__registry", "s3://bucket/../x", "s3://BUCKET/PREFIX"),
+        ("publish__registry", "here", "must be local"),
         ("split__test", 0.95, "below 1"),
     ],
 )

@@ -1,5 +1,6 @@
 """One answer from a release."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from pipeline import base, paths
+from pipeline.digests import folder_digest
 from pipeline.errors import InputError
 from pipeline.moelora import saving
 from pipeline.params import Params
@@ -24,6 +26,8 @@ def release(checkout: Checkout) -> Path:
     folder = checkout.root / "release"
     (folder / "moelora").mkdir(parents=True)
     saving.save(make_adapter(model, ("rqe", "ner")), folder / "moelora")
+    lineage = {"base": {"digest": folder_digest(paths.BASE)}}
+    (folder / "lineage.json").write_text(json.dumps(lineage))
     yield folder
     torch.use_deterministic_algorithms(False)
 
@@ -40,6 +44,12 @@ def test_one_of_the_choices_is_answered(release: Path) -> None:
 def test_an_unknown_task_is_named_with_those_known(release: Path) -> None:
     with pytest.raises(InputError, match=r"'gout'.*ner, rqe"):
         predict(release, "gout", "x")
+
+
+def test_a_release_of_another_base_is_refused(release: Path) -> None:
+    (release / "lineage.json").write_text(json.dumps({"base": {"digest": "0" * 64}}))
+    with pytest.raises(InputError, match="another base model"):
+        predict(release, "rqe", "x")
 
 
 def test_a_folder_that_is_no_release_is_named(release: Path) -> None:

@@ -163,6 +163,7 @@ def test_other_files_than_the_gate_judged_are_refused(judged: Checkout, registry
 
 
 def test_a_missing_report_is_named(judged: Checkout, registry_url: str) -> None:
+    judged.params(publish__registry=registry_url)
     paths.report("evaluate").unlink()
     with pytest.raises(PipelineError, match=r"reports/evaluate\.json is missing"):
         publish()
@@ -181,6 +182,33 @@ def test_lineage_has_the_stages_of_dvc_lock(judged: Checkout, registry_url: str)
     assert lineage["stages"] == {"split": split}
     put_report("split", {"profile": PROFILE, "changed": True})
     with pytest.raises(PipelineError, match=r"dvc\.lock tells of another run"):
+        publish()
+
+
+def test_names_in_the_inbox_do_not_make_another_release(judged: Checkout, registry_url: str) -> None:
+    judged.params(publish__registry=registry_url)
+    releases = set()
+    for digest in ("a", "b"):
+        deps = [{"path": "data/inbox", "md5": digest}, {"path": "pipeline/ingest", "md5": "c"}]
+        lock = {"stages": {"ingest": {"cmd": "x", "deps": deps}}}
+        paths.DVC_LOCK.write_text(yaml.safe_dump(lock))
+        releases.add(publish()["release"])
+    (release,) = releases
+    lineage = json.loads(Registry.open(registry_url).read(release, "lineage.json"))
+    assert lineage["stages"]["ingest"]["deps"] == [{"path": "pipeline/ingest", "md5": "c"}]
+
+
+def test_a_verdict_by_other_parameters_than_those_of_now_is_refused(
+    judged: Checkout, registry_url: str
+) -> None:
+    judged.params(publish__registry=registry_url)
+    sections = yaml.safe_load(paths.PARAMS.read_text())
+    entries = {stage: {"params": {"params.yaml": {stage: sections[stage]}}} for stage in ("export", "gate")}
+    entries["export"]["params"]["params.yaml"]["export"] = {"tolerance": "1e-4"}  # the same number
+    paths.DVC_LOCK.write_text(yaml.safe_dump({"stages": entries}))
+    assert publish()["published"] is True
+    judged.params(gate__margin=0.01)
+    with pytest.raises(PipelineError, match=r"gate ran with other parameters.*moelora retrain"):
         publish()
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -453,23 +454,30 @@ def test_another_kind_of_url_is_refused(url: str) -> None:
         Registry.open(url)
 
 
-def test_the_local_server_is_used_where_nothing_else_is_configured(
-    registry_url: str, s3: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+def test_local_is_this_checkouts_server_whatever_else_is_configured(
+    s3: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "another")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("HOME", str(checkout.root))
-    monkeypatch.delenv("AWS_CONFIG_FILE")
-    monkeypatch.delenv("AWS_SHARED_CREDENTIALS_FILE")
-    assert registry.local_config() is None
+    (checkout.root / ".aws").mkdir()
+    (checkout.root / ".aws/config").write_text("[default]\nendpoint_url = http://127.0.0.1:1\n")
+    with pytest.raises(RegistryUnavailable, match="moelora services start"):
+        Registry.open("local")
     registry.LOCAL_CONFIG.parent.mkdir(parents=True)
     shutil.copy(s3, registry.LOCAL_CONFIG)
-    assert registry.local_config() == registry.LOCAL_CONFIG
-    assert Registry.open(registry_url).releases() == []
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://s3.example.org")
-    assert registry.local_config() is None
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    (checkout.root / ".aws").mkdir()
-    (checkout.root / ".aws/credentials").write_text("[default]\n")
-    assert registry.local_config() is None
+    assert Registry.open("local").releases() == []
+
+
+def test_a_bucket_is_never_looked_for_on_the_local_server(
+    aws: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.LOCAL_CONFIG.parent.mkdir(parents=True)
+    shutil.copy(aws, registry.LOCAL_CONFIG)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    assert "amazonaws.com" in Registry.open("s3://moelora/registry").address
 
 
 def test_the_local_servers_file_is_not_mixed_with_the_environment(

@@ -63,10 +63,12 @@ def write_release(folder: Path, tasks: tuple[str, ...], seed: int) -> None:
         write_task_lora(adapter, task, folder / "tasks" / task, params.base)
 
 
-def write_champion(tasks: tuple[str, ...], seed: int, rows: int = 4) -> str:
+def write_champion(tasks: tuple[str, ...], seed: int, rows: int = 4, base: str | None = None) -> str:
     folder = paths.cache_root() / "open/releases/new"
     write_release(folder, tasks, seed)
     (folder / "metrics.json").write_text(canonical_json({"tasks": {task: {"rows": rows} for task in tasks}}))
+    lineage = {"base": {"digest": base or folder_digest(paths.BASE)}}
+    (folder / "lineage.json").write_text(canonical_json(lineage))
     release = listing_digest(listing(folder))[:16]
     folder.rename(folder.with_name(release))
     return release
@@ -182,6 +184,18 @@ def test_a_champion_of_the_same_files_differs_in_nothing(stage: Any) -> None:
     assert pl.read_parquet(paths.PREDICTIONS / "champion.parquet").equals(
         pl.read_parquet(paths.PREDICTIONS / "candidate.parquet")
     )
+
+
+def test_releases_of_another_base_are_told_and_not_scored(stage: Any) -> None:
+    champion = write_champion(("rqe", "old-task"), seed=1, base="0" * 64)
+    reference = write_champion(("rqe",), seed=2)
+    report = stage(evaluate__champion=champion, evaluate__reference=reference)
+    assert report["systems"] == ["base", "candidate", "reference"]
+    assert (report["champion"], report["reference"]) == (None, reference)
+    assert report["other_base"] == {"champion": champion}
+    assert report["tasks"]["rqe"]["comparison"]["against"] == "base"
+    assert report["mean"]["comparison"]["against"] == "base"
+    assert report["gone"] == ["old-task"]
 
 
 def test_a_task_without_test_rows_is_reported(stage: Any) -> None:

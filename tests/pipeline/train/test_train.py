@@ -43,6 +43,20 @@ def test_report_adds_up_and_the_loss_falls(project: Project) -> None:
     assert str(project.root) not in json.dumps(report)
 
 
+@pytest.mark.parametrize(
+    ("losses", "first", "last"),
+    [([3.0], None, None), ([3.0, 1.0], 3.0, 1.0), ([4.0, 2.0, 9.0, 1.0, 3.0], 3.0, 2.0)],
+)
+def test_the_first_and_the_last_losses_never_overlap(
+    losses: list[float], first: float | None, last: float | None
+) -> None:
+    from pipeline.train.__main__ import _health
+    from pipeline.train.checkpoint import State
+
+    health = _health(State(curve=[{"loss": loss} for loss in losses]))
+    assert (health["loss_first"], health["loss_last"]) == (first, last)
+
+
 def test_validation_loss_of_the_saved_adapter_is_the_best_of_the_report(project: Project) -> None:
     from pipeline import base
     from pipeline.moelora import saving
