@@ -37,6 +37,16 @@ Action = StrEnum("Action", {action: action for action in ("start", "stop", "stat
 ReleaseId = Annotated[str, typer.Argument(help="16 hex digits, see `moelora releases`.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="For machines: one JSON document on standard output.")]
 Reason = Annotated[str, typer.Option(help="Why; stays in the registry's history.", show_default=False)]
+Inbox = Annotated[
+    Path | None, typer.Option(help="Folder whose files are linked into data/inbox first.", show_default=False)
+]
+Include = Annotated[
+    list[str] | None, typer.Option(help="Pattern on file names; may be repeated. Default: ingest.include.")
+]
+Batch = Annotated[str | None, typer.Option(help="Name for what arrives; default: named by content.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Parameter of params.yaml as key=value; may be repeated.")
+]
 By = Annotated[str | None, typer.Option(help="Your name, recorded as claimed; default: your user's.")]
 
 
@@ -55,31 +65,17 @@ def main() -> NoReturn:
 
 @app.command(epilog="Example: moelora retrain --inbox /exports/clinical --include '*.jsonl.gz' --batch march")
 def retrain(
-    inbox: Annotated[
-        Path | None,
-        typer.Option(help="Folder whose files are linked into data/inbox first.", show_default=False),
-    ] = None,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(help="Pattern on file names; may be repeated. Default: ingest.include."),
-    ] = None,
-    batch: Annotated[
-        str | None, typer.Option(help="Name for what arrives; default: named by content.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Parameter of params.yaml as key=value; may be repeated."),
-    ] = None,
+    inbox: Inbox = None,
+    include: Include = None,
+    batch: Batch = None,
+    settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Bring data/inbox to a judged and, where the gate passes it, published adapter."""
     _stop_on_sigterm()
     try:
         with repository.one_at_a_time():
-            name = _fill_inbox(inbox, include, batch, settings or [])
-            _prepare_base()
-            _prepare_key()
-            _prepare_s3()
+            name = _make_ready(inbox, include, batch, settings)
             _prefect(say=True)
             from flows.retrain import retrain as flow
 
@@ -90,6 +86,17 @@ def retrain(
         raise Stopped(state.message)
     state.result()
     _print_outcome(state.name or "", state.message or "", as_json)
+
+
+@app.command(epilog="Example: moelora prepare && dvc repro")
+def prepare(
+    inbox: Inbox = None, include: Include = None, batch: Batch = None, settings: Settings = None
+) -> None:
+    """Make what `dvc repro` needs: data in the inbox, base model, key id, the registry's server."""
+    with repository.one_at_a_time():
+        _make_ready(inbox, include, batch, settings)
+        repository.track_inbox()
+    _next("all that the stages need is there", "dvc repro")
 
 
 @app.command(epilog="Example: moelora stage train")
@@ -359,6 +366,17 @@ def services(action: Annotated[Action, typer.Argument(help="What to do.", show_d
 
 
 # What a run needs ----------------------------------------------------------------------------
+
+
+def _make_ready(
+    inbox: Path | None, include: list[str] | None, batch: str | None, settings: list[str] | None
+) -> str:
+    """All that a run needs but Prefect; the batch's name."""
+    name = _fill_inbox(inbox, include, batch, settings or [])
+    _prepare_base()
+    _prepare_key()
+    _prepare_s3()
+    return name
 
 
 def _fill_inbox(
