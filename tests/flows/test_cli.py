@@ -30,7 +30,7 @@ def test_help_answers_in_half_a_second() -> None:
 
 
 def test_the_commands_of_the_design_are_there() -> None:
-    wanted = "retrain stage sample-data releases promote rollback verify pull predict history base doctor ui services"
+    wanted = "retrain prepare stage sample-data releases promote rollback verify pull predict history base doctor ui services"
     assert set(COMMANDS) == set(wanted.split())
 
 

@@ -213,6 +213,7 @@ def test_the_report_adds_up(checkout: Checkout) -> None:
 
 def test_a_shorter_order_is_reported(checkout: Checkout) -> None:
     training({"a": 10, "b": 5})
+    checkout.params(resample__records=600)
     assert run_stage()["draws"] == {"budget": 600, "drawn": 90, "short_of_budget": 510}
 
 
