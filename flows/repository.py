@@ -101,8 +101,6 @@ def track_inbox() -> None:
 
     Raises PipelineError.
     """
-    from ruamel.yaml import YAML
-
     # What DVC restores or pushes gets the user's usual mode: the folders above it are closed instead.
     for folder in (paths.INBOX, paths.INBOX.parent, paths.SCRATCH):
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +108,7 @@ def track_inbox() -> None:
     dvc("add", "--quiet", str(paths.INBOX))
     if CACHE.is_dir():  # one configured elsewhere is its owner's to protect
         CACHE.chmod(0o700)
-    yaml = YAML()
+    yaml = _round_trip()
     tracking = yaml.load(INBOX_TRACKING)
     if tracking["outs"][0].get("remote") != "private":
         tracking["outs"][0]["remote"] = "private"
@@ -141,16 +139,9 @@ def set_params(values: dict[str, Any]) -> None:
     The file is not touched where nothing changes, nor where the result would not be valid:
     ParamsError names the key then.
     """
-    from ruamel.yaml import YAML
-
     from pipeline.params import Params
 
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 200
-    yaml.representer.add_representer(
-        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
+    yaml = _round_trip()
     if not paths.PARAMS.is_file():
         Params.load()
     params = yaml.load(paths.PARAMS)
@@ -176,6 +167,23 @@ def set_params(values: dict[str, Any]) -> None:
         raise ParamsError(str(error).replace(str(temporary), str(paths.PARAMS))) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _round_trip() -> Any:
+    """A reader and writer that keeps comments and layout.
+
+    ruamel's round-trip loader builds plain values whatever a file's tags say; it is not PyYAML's
+    unsafe ``yaml.load``.
+    """
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True
+    yaml.width = 200
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
 
 
 def head() -> str:
