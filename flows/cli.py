@@ -545,7 +545,10 @@ def _print_outcome(name: str, message: str, as_json: bool) -> None:
         table.add_row(task, *shown, change)
     out.print(table)
     out.print(f"[bold {'red' if name == 'Blocked' else 'green'}]{name}[/] {_plain(message)}", soft_wrap=True)
-    if release:
+    champion = _registry().channel() if release else None
+    if champion and champion.release == release:
+        _next(f"verdict: {verdict}; it is the champion", 'moelora predict --task … --text "…"')
+    elif release:
         confirm = "".join(f" --confirm {task}" for task in undecided)
         _next(f"verdict: {verdict}", f'moelora promote {release} --by NAME --reason "…"{confirm}')
     else:

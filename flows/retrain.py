@@ -180,12 +180,20 @@ def conclude(ran: list[str]) -> "State[Any]":
         state = Completed(
             name="Unchanged", message=f"Nothing that release {published['release']} depends on has changed."
         )
-        next_step = f"`moelora promote {published['release']}`"
+        next_step = _what_to_do_with(published["release"])
     else:
         state = Completed(name="Published", message=f"Release {published['release']}.")
-        next_step = f"`moelora promote {published['release']}`"
+        next_step = _what_to_do_with(published["release"])
     reports.tell_summary(next_step)
     return state
+
+
+def _what_to_do_with(release: str) -> str:
+    registry = open_registry()
+    champion = registry.channel() if registry else None
+    if champion and champion.release == release:
+        return "none, this release is the champion."
+    return f"`moelora promote {release}`"
 
 
 def open_registry() -> Registry | None:

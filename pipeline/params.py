@@ -85,7 +85,7 @@ class Split(Section):
 
 
 class Resample(Section):
-    records: Positive = 480  # draws in all, the training budget
+    records: Positive = 600  # draws in all, the training budget
     alpha: Share = 0.3  # task share ~ size^alpha: 1 is proportional, 0 uniform
     max_epochs: PositiveFloat = 6.0  # no task is repeated more often than this
     canaries: Annotated[int, Field(ge=0)] = 0  # random strings, half of them inserted

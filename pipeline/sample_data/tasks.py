@@ -42,18 +42,6 @@ FINDINGS = (
     "weight loss", "constipation", "itching", "numbness of the feet", "sore throat", "hair loss", "tremor",
     "heartburn", "loss of appetite", "wheezing", "fatigue",
 )  # fmt: skip
-DURATIONS = (
-    "since this morning", "since last night", "for two days", "for three days", "for almost a week",
-    "for ten days", "since the weekend", "for about an hour", "since breakfast", "for a month",
-    "after dinner yesterday", "since my last visit", "on and off for weeks", "after climbing the stairs",
-)  # fmt: skip
-SUDDEN = (
-    "since this morning",
-    "for about an hour",
-    "since breakfast",
-    "after climbing the stairs",
-    "right now",
-)
 CIRCUMSTANCES = (
     "I live alone", "my daughter is with me", "I am at work now", "I have no car today",
     "I am traveling until Friday", "my neighbor is here", "I have not slept well", "I ate very little",
@@ -68,38 +56,39 @@ PLANS = (
     "a kidney ultrasound",
 )  # fmt: skip
 
-URGENCY = {
+CONCERNS = {
     "emergency": (
-        "crushing chest pain", "sudden weakness of my left arm", "severe trouble breathing",
-        "blood in my vomit", "had a seizure and feel confused",
-        "a drooping face and slurred speech", "bleeding that will not stop",
-        "a throat swelling shut after a bee sting", "fainted twice and feel faint again",
-        "the worst headache of my life", "blue lips and gasping", "taken a whole bottle of pills",
+        "I have crushing chest pain", "I cannot breathe", "I am vomiting blood", "my face is drooping",
+        "I had a seizure", "my cut will not stop bleeding",
     ),
-    "soon": (
-        "a fever of 101 and chills", "burning when I pass urine", "an ear that hurts and runs",
-        "a rash that is spreading", "a cough with green phlegm", "a swollen ankle after a fall",
-        "a cut that looks red and warm", "back pain that keeps me awake", "a sore throat with white spots",
-        "loose stools and cramps", "a red and sticky eye", "a painful tooth and a swollen cheek",
+    "prescription": (
+        "I need a refill of my tablets", "my prescription has run out", "the pharmacy has no prescription",
+        "please renew my inhaler", "I lost my pills", "may I take half a tablet",
     ),
-    "routine": (
-        "a refill of my tablets", "a copy of my lab results", "my yearly check-up", "a flu shot appointment",
-        "a letter for my employer", "a new date for my eye exam", "a school form to be signed",
-        "advice on travel vaccines", "a referral to the foot doctor", "the opening hours of the lab",
-        "help with a bill I got", "a new insurance card on file",
+    "appointment": (
+        "I would like an appointment", "I cannot come to my appointment", "please book a check-up for me",
+        "is there an earlier appointment", "I missed my visit", "I need another date for my visit",
+    ),
+    "billing": (
+        "I got a bill twice", "my insurance did not pay the bill", "I have a question about my bill",
+        "please send the invoice again", "how can I pay my bill", "I have a new insurance card",
     ),
 }  # fmt: skip
-"""What a patient writes, by how urgent it is."""
+"""What a patient writes, by the desk that answers."""
 
-ASSERTIONS = {
-    "entailment": ("reports", "complains of", "describes", "is troubled by", "presents with"),
-    "contradiction": ("denies", "is free of", "shows no sign of", "has never had", "no longer has"),
-    "neutral": (
-        "was not asked about", "could not say anything about", "will be asked next time about",
-        "received a leaflet about", "has a brother with",
-    ),
-}  # fmt: skip
-"""What a note says of a finding, by its relation to "The patient has the finding."."""
+STATUSES = {
+    "confirmed": ("was confirmed", "has been confirmed on examination", "is confirmed by the family"),
+    "ruled out": ("was ruled out", "has been ruled out on examination", "is ruled out by the tests"),
+    "not assessed": ("was not assessed", "could not be assessed today", "is still to be assessed"),
+}
+"""What a note says of a finding, by its status."""
+
+WISHES = (
+    "a refill of my tablets", "a copy of my lab results", "my yearly check-up", "a flu shot appointment",
+    "a letter for my employer", "a new date for my eye exam", "a school form to be signed",
+    "advice on travel vaccines", "a referral to the foot doctor", "the opening hours of the lab",
+    "help with a bill I got", "a new insurance card on file",
+)  # fmt: skip
 
 ABBREVIATIONS = {
     "HTN": "hypertension",
@@ -134,12 +123,8 @@ def identity(draw: Draw, who: Person) -> str:
 
 
 def _triage(draw: Draw, who: Person) -> Marked:
-    label = draw.pick(tuple(URGENCY))
-    reason = draw.pick(URGENCY[label])
-    opening = {"emergency": "I have", "soon": "I have had", "routine": "I would like"}[label]
-    when = {"emergency": f" {draw.pick(SUDDEN)}", "soon": f" {draw.pick(DURATIONS)}", "routine": ""}[label]
-    medicine = f"I take {draw.pick(DRUGS)} {draw.pick(DOSES)} {draw.pick(FREQUENCIES)}"
-    asides = " ".join(_sentence(aside) for aside in draw.some((medicine, *draw.some(CIRCUMSTANCES, 2)), 2))
+    label = draw.pick(tuple(CONCERNS))
+    concern = _sentence(draw.pick(CONCERNS[label]))
     contact = draw.pick(
         (
             f"My number is {who.phone}.",
@@ -150,8 +135,8 @@ def _triage(draw: Draw, who: Person) -> Marked:
             f"I was last seen on {visit_date(draw)}.",
         )
     )
-    text = f"This is {who.name}. {opening} {reason}{when}. {asides} {contact}"
-    return _choice("How urgent is this message from a patient?", "Message", text, tuple(URGENCY), label)
+    text = f"This is {who.name}. {contact} {_sentence(draw.pick(CIRCUMSTANCES))} {concern}"
+    return _choice("Which desk answers this message from a patient?", "Message", text, tuple(CONCERNS), label)
 
 
 def _entities(draw: Draw, who: Person) -> Marked:
@@ -179,27 +164,18 @@ def _entities(draw: Draw, who: Person) -> Marked:
     }
 
 
-def _assertion(draw: Draw, who: Person) -> Marked:
-    label = draw.pick(tuple(ASSERTIONS))
-    finding = draw.pick(FINDINGS)
-    background = (
-        f"takes {draw.pick(DRUGS)} {draw.pick(DOSES)} {draw.pick(FREQUENCIES)} for {draw.pick(CONDITIONS)}"
-    )
-    said = draw.pick(ASSERTIONS[label])
+def _status(draw: Draw, who: Person) -> Marked:
+    label, finding = draw.pick(tuple(STATUSES)), draw.pick(FINDINGS)
+    said = _sentence(f"{finding} {draw.pick(STATUSES[label])}")
+    drug = f"{draw.pick(DRUGS)} {draw.pick(DOSES)} {draw.pick(FREQUENCIES)}"
     text = draw.pick(
         (
-            f"{identity(draw, who)}, {background}. {who.formal} {said} {finding}.",
-            f"On {visit_date(draw)} {who.name} {said} {finding}, {background} and needs {draw.pick(PLANS)}.",
-            f"{who.name}, {who.aged}, {background}. The patient {said} {finding}. Plan: {draw.pick(PLANS)}.",
+            f"{identity(draw, who)}, takes {drug} for {draw.pick(CONDITIONS)}. {said}",
+            f"{who.name} was seen on {visit_date(draw)}. {said} Plan: {draw.pick(PLANS)}.",
+            f"{who.name}, {who.aged}, has {draw.pick(CONDITIONS)}. {said} Continues {drug}.",
         )
     )
-    return _choice(
-        "Does the note support the statement?",
-        "Note",
-        f"{text}\nStatement: The patient has {finding}.",
-        tuple(ASSERTIONS),
-        label,
-    )
+    return _choice(f"What does the note say of {finding}?", "Note", text, tuple(STATUSES), label)
 
 
 def _signature(draw: Draw, who: Person) -> Marked:
@@ -274,7 +250,7 @@ def _term(draw: Draw, who: Person) -> Marked:
 
 
 def _reply(draw: Draw, who: Person) -> Marked:
-    wish, date, clinician = draw.pick(URGENCY["routine"]), visit_date(draw), draw.pick(STAFF)
+    wish, date, clinician = draw.pick(WISHES), visit_date(draw), draw.pick(STAFF)
     return {
         "input": "Answer the patient's message for the practice."
         f"\n\nMessage: This is {who.name}, {who.phone}. I would like {wish}. "
@@ -298,7 +274,7 @@ def _choice(instruction: str, label: str, text: str, choices: tuple[str, ...], t
 TASKS: tuple[tuple[str, str, int, Callable[[Draw, Person], Marked]], ...] = (
     ("message-triage", "classification", 600, _triage),
     ("drug-problem-ner", "ner", 360, _entities),
-    ("finding-status", "nli", 220, _assertion),
+    ("finding-status", "nli", 220, _status),
     ("note-signature", "qa_choice", 130, _signature),
     ("visit-summary", "summarization", 80, _summary),
     ("order-fields", "extraction", 40, _order),

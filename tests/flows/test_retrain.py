@@ -252,6 +252,11 @@ def test_the_promoted_release_is_not_compared_with_itself(project: Project, regi
     assert project.retrain("promoted")[0] == "Unchanged"
     assert {run["state"]["name"] for run in project.task_runs("promoted")} == {"Cached"}
     assert project.report("evaluate")["champion"] == pinned
+    run = project.last_run("promoted")
+    artifacts = project.ask("artifacts", artifacts={"flow_run_id": {"any_": [run["id"]]}})
+    summary = next(each["data"] for each in artifacts if each["key"] == "summary")
+    assert "is the champion" in summary
+    assert "moelora promote" not in summary
 
 
 def test_the_next_run_is_compared_with_the_champion(project: Project, registry: Registry) -> None:

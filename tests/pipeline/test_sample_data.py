@@ -102,7 +102,7 @@ def test_tasks_are_at_least_eight_and_very_uneven(records: list[Record]) -> None
 def test_labels_of_choice_tasks_are_balanced(records: list[Record]) -> None:
     for task in ("message-triage", "finding-status"):
         counts = Counter(record["target"] for record in records if record["task"] == task)
-        assert min(counts.values()) > 0.25 * counts.total()
+        assert min(counts.values()) > 0.8 * counts.total() / len(counts)
 
 
 def test_patients_span_tasks_and_files(records: list[Record]) -> None:
@@ -198,4 +198,4 @@ def test_marks_come_off_with_their_spans() -> None:
     assert unmark("nothing") == ("nothing", [])
 
 
-DIGESTS = ["3438249d7f5272ca", "38f1e256f97a2898", "55cee9e790597c8f", "73e43130d50cdd3d"]
+DIGESTS = ["83aba1d494700a65", "860407a500415e6b", "edf3fe0e3447b376", "f531c9452819bd08"]
