@@ -93,7 +93,10 @@ def prepare(
     inbox: Inbox = None, include: Include = None, batch: Batch = None, settings: Settings = None
 ) -> None:
     """Make what `dvc repro` needs: data in the inbox, base model, key id, the registry's server."""
+    from flows import stages
+
     with repository.one_at_a_time():
+        stages.end_leftovers()
         _make_ready(inbox, include, batch, settings)
         repository.track_inbox()
     _next("all that the stages need is there", "dvc repro")

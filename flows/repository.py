@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ CACHE = Path(".dvc/cache")
 
 LOCK = paths.SCRATCH / "retrain.lock"
 DVC = [sys.executable, "-m", "dvc"]
+
+DVC_LOCK = Path(".dvc/tmp/rwlock")
+"""Where dvc notes which of its processes uses which path."""
 
 PRIVATE = re.compile(rf"({paths.INBOX}|{paths.INGESTED}|{paths.QUARANTINE})/\S.*")
 """A path below the raw folders, to the end of its line: the names of raw files are private, and may
@@ -105,7 +109,7 @@ def track_inbox() -> None:
     for folder in (paths.INBOX, paths.INBOX.parent, paths.SCRATCH):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
-    dvc("add", "--quiet", str(paths.INBOX))
+    dvc("add", str(paths.INBOX))
     if CACHE.is_dir():  # one configured elsewhere is its owner's to protect
         CACHE.chmod(0o700)
     yaml = _round_trip()
@@ -130,7 +134,7 @@ def check_up_to_date() -> None:
 
 def push() -> None:
     """Send all results to the remotes, each to its own. Raises PipelineError."""
-    dvc("push", "--quiet")
+    dvc("push")
 
 
 def set_params(values: dict[str, Any]) -> None:
@@ -245,6 +249,24 @@ def dvc(*arguments: str) -> str:
         reason = without_names(reasons[-1].removeprefix("ERROR: ")) if reasons else f"exit {done.returncode}"
         raise PipelineError(f"dvc {arguments[0]}: {reason}")
     return done.stdout.strip()
+
+
+def drop_broken_lock() -> None:
+    """Remove dvc's list of who uses which path, where a dvc that was killed while writing it left
+    half of it: every later dvc would refuse to run. What a dead process holds, dvc frees itself.
+
+    To be called by who holds this checkout, when no stage is left running in it.
+    """
+    for _ in range(2):  # somebody's `dvc status` may be writing it in this very moment
+        try:
+            json.loads(DVC_LOCK.read_bytes())
+        except FileNotFoundError:
+            return
+        except ValueError:
+            time.sleep(0.2)
+        else:
+            return
+    DVC_LOCK.unlink(missing_ok=True)
 
 
 def git(*arguments: str, **environ: str) -> str:

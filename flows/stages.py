@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows.repository import DVC, environment, without_names
+from flows.repository import DVC, drop_broken_lock, environment, without_names
 from pipeline import paths
 from pipeline.errors import InputError, PipelineError, Stopped
 
@@ -44,15 +44,6 @@ kill -s TERM -- "-$0"
 for second in $(seq 20); do kill -s 0 -- "-$0" 2>/dev/null || exit; sleep 1; done
 kill -s KILL -- "-$0"
 """
-
-CHATTER = (
-    "To track the changes with git",
-    "git add ",
-    "To enable auto staging",
-    "dvc config core",
-    "Use `dvc push`",
-)
-"""Beginnings of dvc's advice to whoever runs it by hand: the flow does all that itself."""
 
 Status = dict[str, Any]
 
@@ -79,8 +70,7 @@ def run(stage: str, log: Callable[[str], None], watch: Callable[[Status], None],
             return
         if line.startswith("ERROR: "):
             last_error = line.removeprefix("ERROR: ")
-        if not line.lstrip().startswith(CHATTER):
-            log(line)
+        log(line)
 
     with subprocess.Popen(
         arguments,
@@ -110,13 +100,14 @@ def end_leftovers() -> bool:
     """End the stage that a killed flow left running in this checkout; whether there was one."""
     try:
         group = int(json.loads(GROUP.read_text())["group"])
+        # Numbers are used again: only processes that work in this checkout are ours.
+        left = any(_is_here(member) for member in _members(group))
     except (OSError, ValueError, KeyError):
-        return False
-    # Numbers are used again: only processes that work in this checkout are ours.
-    left = any(_is_here(member) for member in _members(group))
+        left = False
     if left:
         end_group(group)
     GROUP.unlink(missing_ok=True)
+    drop_broken_lock()
     return left
 
 

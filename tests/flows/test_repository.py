@@ -121,3 +121,19 @@ def test_dvc_and_git_keep_scratch_and_keys_out() -> None:
     config = (ROOT / ".dvc/config").read_text()
     assert "analytics = false" in config
     assert "url = ../scratch/remotes/private" in config
+
+
+@pytest.mark.parametrize(("left", "stays"), [("", False), ('{"write": {"a', False), ("{}", True)])
+def test_a_lock_that_a_killed_dvc_left_half_written_blocks_no_later_one(
+    clone: Path, left: str, stays: bool
+) -> None:
+    (clone / "data/inbox").mkdir(parents=True)
+    (clone / "data/inbox/one").write_text("1")
+    repository.DVC_LOCK.parent.mkdir(parents=True, exist_ok=True)
+    repository.DVC_LOCK.write_text(left)
+    if not stays:
+        with pytest.raises(PipelineError, match="JSON structure is corrupted"):
+            repository.dvc("add", "data/inbox")
+    repository.drop_broken_lock()
+    assert repository.DVC_LOCK.exists() == stays
+    repository.dvc("add", "data/inbox")
