@@ -11,7 +11,7 @@ from enum import StrEnum
 from io import StringIO
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -285,6 +285,10 @@ def predict(
         list[str] | None, typer.Option(help="Possible answer; may be repeated. None: free text.")
     ] = None,
     release: Annotated[str | None, typer.Option(help="Release id; default: the champion.")] = None,
+    task_fallback: Annotated[
+        Literal["mean"] | None,
+        typer.Option(help="Answer a task the release does not know with the mean of those it knows."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Ask a release one question. Not a medical device."""
@@ -299,7 +303,7 @@ def predict(
     folder = registry.pull(release)
     _prepare_base()
     question = sys.stdin.read() if text == "-" else text
-    answer = prediction.predict(folder, task, question, choice)
+    answer = prediction.predict(folder, task, question, choice, task_fallback)
     if as_json:
         _print_json({"release": release, "task": task, "answer": answer})
     else:

@@ -7,6 +7,7 @@ that Prefect keeps the history of each over the runs.
 import base64
 import json
 import time
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +38,13 @@ ARTIFACTS = {
     "publish": "release",
 }
 """Stage: key of its artifact. The summary page's key is ``summary``."""
+
+PICTURES = {
+    "losses": "training and validation loss of each task over the steps",
+    "gate": "weight of each expert for each task",
+    "similarity": "cosine between the updates of each two experts",
+}
+"""Of the train stage, by the file's name; those of the gate exist where it has experts to weigh."""
 
 WORTH_SHOWING = 3.0
 """Seconds that a stage has run before its progress gets an artifact."""
@@ -103,7 +111,8 @@ def tell(stage: str) -> None:
     """Make the artifact of a stage from its report."""
     report = read(stage)
     if stage == "train":
-        create_markdown_artifact(training(report), key=ARTIFACTS[stage], description="Losses over the steps.")
+        what = "Losses, gate and experts."
+        create_markdown_artifact(training(report), key=ARTIFACTS[stage], description=what)
     elif stage == "publish":
         create_markdown_artifact(release(report), key=ARTIFACTS[stage], description="What was published.")
     else:
@@ -239,16 +248,36 @@ def not_passed(report: Report) -> str:
 
 
 def training(report: Report) -> str:
-    """The loss curves as an image, and the end of training in figures."""
+    """Training in figures and pictures: losses by task, the gate's weights, the experts' likeness."""
     curve = [(entry["step"], entry["loss"]) for entry in report["curve"]]
     validation = [(entry["step"], entry["mean"]) for entry in report["validation"]]
-    series = {"training loss": curve, "validation loss": validation}
-    last = report["validation"][-1] if report["validation"] else {"tasks": {}}
-    tasks = [{"task": task, "validation loss": f"{loss:.3f}"} for task, loss in sorted(last["tasks"].items())]
-    return (
-        f"# Training\n\n![losses over steps]({chart(series)})\n\n{report['steps']} steps; training loss "
-        f"{_ends(curve)}, validation loss {_ends(validation)}.\n\n{markdown_table(tasks)}"
-    )
+    parts = [
+        "# Training",
+        f"{report['steps']} steps; training loss {_ends(curve)}, validation loss {_ends(validation)}.",
+        markdown_table(validation_losses(report)),
+        *(picture(paths.PLOTS / "train" / f"{name}.png", what) for name, what in PICTURES.items()),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def validation_losses(report: Report) -> Table:
+    """Of each task and their mean: validation loss of the saved adapter, the lowest, the last."""
+    entries = [(each["step"], each["tasks"] | {"mean": each["mean"]}) for each in report["validation"]]
+    if not entries:
+        return []
+    saved = next(losses for step, losses in entries if step == report["best_step"])
+    _, last = entries[-1]
+
+    def row(task: str) -> dict[str, Any]:
+        lowest, step = min((losses[task], step) for step, losses in entries)
+        return {
+            "task": task,
+            f"validation loss as saved, step {report['best_step']}": f"{saved[task]:.3f}",
+            "lowest": f"{lowest:.3f} at step {step}",
+            "last": f"{last[task]:.3f}",
+        }
+
+    return [row(task) for task in last]
 
 
 def release(report: Report) -> str:
@@ -355,6 +384,13 @@ def chart(series: dict[str, list[tuple[int, float]]], width: int = 640, height: 
     size = f'width="{width}" height="{height}" font-family="sans-serif" font-size="12"'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(parts)}</svg>'
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def picture(file: Path, what: str) -> str:
+    """A PNG as an image in a data URI, which Prefect's page shows; nothing where there is no file."""
+    if not file.is_file():
+        return ""
+    return f"![{what}](data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()})"
 
 
 def _label(x: float, y: float, text: str, anchor: str, colour: str = "#334155") -> str:

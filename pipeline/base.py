@@ -16,6 +16,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,18 @@ def prepare(base: Base) -> Path:
     return paths.BASE
 
 
-def load(compute: Compute, folder: Path = paths.BASE) -> tuple[Any, Any]:
-    """(model, tokenizer): frozen, in evaluation mode, on ``compute.device`` in ``compute.dtype``.
+def load(compute: Compute, folder: Path = paths.BASE, place: bool = True) -> tuple[Any, Any]:
+    """(model, tokenizer): frozen, in evaluation mode, on ``compute.device``, or without ``place``
+    still in the processor's memory.
+
+    ``compute.dtype: bfloat16`` on a GPU is a model all in bfloat16; on a processor the linear layers
+    of the blocks alone multiply in it, see ``_multiply_in_bfloat16``. ``compute.quantize: nf4`` keeps
+    the weights of the linear layers in 4 bits (QLoRA's, arXiv 2305.14314) and multiplies in
+    ``compute.dtype``.
 
     Also sets torch's threads and deterministic algorithms for the process, since both decide
     the last bits of every result. Raises BaseModelError where the folder is no causal model,
-    ParamsError where the device is not there.
+    ParamsError where the device, or what quantisation needs, is not there.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -79,23 +86,78 @@ def load(compute: Compute, folder: Path = paths.BASE) -> tuple[Any, Any]:
     torch.use_deterministic_algorithms(True)
     if not (folder / "config.json").is_file():
         raise BaseModelError(f"{folder} holds no base model: run python -m pipeline.base")
+    mixed = compute.dtype == "bfloat16" and compute.device == "cpu"
+    quantisation = _quantisation(compute) if compute.quantize else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype=getattr(torch, compute.dtype),
+            dtype=torch.float32 if mixed else getattr(torch, compute.dtype),
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            **quantisation,
         )
     except (OSError, ValueError, KeyError) as error:
         text = str(error).splitlines()[0] if str(error) else ""
         raise BaseModelError(f"{folder} cannot be loaded as a causal model: {text}") from None
-    try:
-        model.to(compute.device)
-    except (RuntimeError, AssertionError) as error:
-        raise ParamsError(f"compute.device: {compute.device!r} is not to be had: {error}") from None
+    if mixed:
+        _multiply_in_bfloat16(model)
+    if place and not quantisation:  # which puts the model on its device itself
+        try:
+            model.to(compute.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ParamsError(f"compute.device: {compute.device!r} is not to be had: {error}") from None
     return model.requires_grad_(False).eval(), tokenizer
+
+
+def _quantisation(compute: Compute) -> dict[str, Any]:
+    """What ``from_pretrained`` takes for a base in 4 bits."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if not compute.device.startswith("cuda"):
+        raise ParamsError(
+            f"compute.quantize: {compute.quantize} needs a GPU and compute.device is {compute.device!r}: "
+            "set compute.device: cuda, or compute.quantize: null"
+        )
+    if find_spec("bitsandbytes") is None:
+        raise ParamsError(
+            f"compute.quantize: {compute.quantize} needs bitsandbytes, which is not installed: "
+            "pip install 'moelora-pipeline[gpu]', or set compute.quantize: null"
+        )
+    config = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type=compute.quantize,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, compute.dtype),
+    )
+    return {"quantization_config": config, "device_map": {"": compute.device}}
+
+
+def _multiply_in_bfloat16(model: Any) -> None:
+    """Let the linear layers of ``model``'s blocks, and nothing else, compute in bfloat16.
+
+    Measured with SmolLM2-135M on a processor with AVX512-BF16: a training step takes 0.72 of
+    float32's time, no more than with the whole model in bfloat16, at half of the latter's error
+    (of token losses 0.027 against 0.056, of the gradient of B 2.4 % against 4.3 %). What costs
+    exactness there is the rounding of logits (0.029) and of the residual stream (0.026), neither
+    of which is a matrix product; attention is even quicker in float32.
+    """
+    import torch
+
+    from pipeline.moelora.model import target_names
+
+    def enter(_module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (inputs[0].to(torch.bfloat16), *inputs[1:])
+
+    def leave(_module: Any, _inputs: tuple[Any, ...], output: Any) -> Any:
+        return output.float()
+
+    for name in target_names(model, "all-linear"):
+        linear = model.get_submodule(name).to(torch.bfloat16)
+        linear.register_forward_pre_hook(enter)
+        linear.register_forward_hook(leave)
 
 
 def _quiet() -> None:

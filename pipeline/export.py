@@ -35,7 +35,7 @@ PROBES = (2, 32)
 def run(params: Params, progress: Progress) -> Report:
     """Export models/adapter; returns the report. See the module's docstring."""
     # Rounding to bfloat16 would hide a difference, or be one: the proof is always in float32.
-    model, tokenizer = base.load(params.compute.model_copy(update={"dtype": "float32"}))
+    model, tokenizer = base.load(params.compute.model_copy(update={"dtype": "float32", "quantize": None}))
     adapter = saving.load(model, paths.ADAPTER)
     adapter.eval()
     probes = _probes(len(tokenizer), params.compute.device)
@@ -89,6 +89,7 @@ def write_task_lora(adapter: MoeLora, task: str, folder: Path, base_model: Base)
         revision=base_model.revision,
         r=adapter.config.rank,
         lora_alpha=int(alpha) if alpha.is_integer() else alpha,  # type: ignore[arg-type]
+        use_rslora=adapter.config.scaling == "rslora",
         lora_dropout=adapter.config.dropout,
         target_modules=target_modules(adapter),
         fan_in_fan_out=any(isinstance(layer.base, Conv1D) for layer in layers.values()),

@@ -33,8 +33,19 @@ class Base(Section):
 
 class Compute(Section):
     device: str = "cpu"  # a torch device
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of the frozen base
+    # of the frozen base; bfloat16 on a processor: of its blocks' matrix products alone
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    quantize: Literal["nf4"] | None = None  # base weights in 4 bits; GPU only, needs the extra `gpu`
+    shard_base: bool = False  # train's processes (torchrun) hold a part of the base each (FSDP)
     threads: Positive = 2  # torch's intra-op threads; another number gives other last bits
+
+    @model_validator(mode="after")
+    def _four_bits_stay_whole(self) -> "Compute":
+        if self.quantize and self.shard_base:
+            raise ValueError(
+                "shard_base cannot split a quantised base: set quantize to null, or shard_base to false"
+            )
+        return self
 
 
 class Source(Section):
@@ -94,15 +105,19 @@ class Resample(Section):
 
 class Train(Section):
     method: Literal["moelora", "lora"] = "moelora"
+    # one gate for all layers; a gate and task embeddings for each; every expert weighs 1 / experts
+    gate: Literal["shared", "per_layer", "uniform"] = "shared"
     rank: Positive = 16  # total over experts
     experts: Positive = 8
-    alpha: PositiveFloat = 32.0  # scaling is alpha / rank
+    alpha: PositiveFloat = 32.0
+    scaling: Literal["standard", "rslora"] = "standard"  # alpha / rank, or alpha / sqrt(rank)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05  # on the adapter's input
     targets: str | tuple[str, ...] = "all-linear"  # or names of linear layers
     loss: Literal["tasks", "tokens"] = (
         "tasks"  # mean over the step's tasks of mean token loss, or over tokens
     )
     learning_rate: PositiveFloat = 4e-3  # peak; the paper's 2e-4 belongs to 8,000 steps
+    lora_plus_ratio: PositiveFloat = 1.0  # B learns that many times as fast as A and the gate (LoRA+)
     warmup: Share = 0.1  # share of steps, then cosine to zero
     clip: PositiveFloat = 1.0  # gradient norm
     batch_records: Positive = 12  # records an optimiser step
@@ -110,6 +125,7 @@ class Train(Section):
     max_tokens: Positive = 512  # a longer prompt loses its middle
     validation_records: Positive = 64  # at most, spread over tasks
     validate_every: Positive = 25  # steps
+    patience: Positive | None = None  # validations in a row without a better mean that end it; null: none do
     checkpoint_every: Positive = 10  # steps
     seed: int = 17
 

@@ -75,7 +75,8 @@ class Progress:
         now = time.monotonic()
         if done >= total or now - self._printed > 2:
             self._printed = now
-            print(f"{self.stage}: {done}/{total} {message}".rstrip(), flush=True)
+            if is_main():
+                print(f"{self.stage}: {done}/{total} {message}".rstrip(), flush=True)
             self._write()
 
     def count(self, **work: int) -> None:
@@ -93,7 +94,13 @@ class Progress:
         self._write()
 
     def _write(self) -> None:
-        write_atomically(paths.status(self.stage), canonical_json(self.state))
+        if is_main():
+            write_atomically(paths.status(self.stage), canonical_json(self.state))
+
+
+def is_main() -> bool:
+    """Whether this process speaks and writes for its stage: torchrun starts one several times."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def main(stage: str, run: Callable[[Params, Progress], Report], saves_on_stop: bool = False) -> NoReturn:
@@ -124,7 +131,8 @@ def main(stage: str, run: Callable[[Params, Progress], Report], saves_on_stop: b
     signal.signal(signal.SIGINT, request_stop)
     try:
         report = run(Params.load(), progress)
-        write_atomically(paths.report(stage), canonical_json(report))
+        if is_main():
+            write_atomically(paths.report(stage), canonical_json(report))
     except Stopped as error:
         _end(progress, "stopped", error.exit_code, str(error))
     except PipelineError as error:

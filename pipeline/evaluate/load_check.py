@@ -24,7 +24,7 @@ def differences(compute: Compute) -> dict[str, float]:
     """
     from peft import PeftModel
 
-    model, tokenizer = base.load(compute.model_copy(update={"dtype": "float32"}))
+    model, tokenizer = base.load(compute.model_copy(update={"dtype": "float32", "quantize": None}))
     adapter = saving.load(model, paths.RELEASE_NATIVE)
     ids = torch.randint(len(tokenizer), PROBES, generator=torch.Generator().manual_seed(0)).to(model.device)
     native = {}

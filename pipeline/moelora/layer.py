@@ -8,8 +8,8 @@
               |                  |
               |               A^T [d_in, r]      the N experts' A_i [r/N, d_in] stacked
               |                  |
-        W0^T, frozen      * scale [.., r]        (alpha/r) * w[t], each weight r/N times
-              |                  |
+        W0^T, frozen      * scale [.., r]        (alpha/r) * w[t], each weight r/N times;
+              |                  |               alpha/sqrt(r) with rsLoRA
               |               B^T [r, d_out]     the N experts' B_i [d_out, r/N] side by side
               |                  |
               '-------( + )------'
@@ -26,6 +26,7 @@ where that code draws one for each expert; the same at dropout 0 and in evaluati
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,10 +37,11 @@ from pipeline.moelora.gate import generator
 
 @dataclass
 class Routing:
-    """What all layers of one model apply now; ``MoeLora`` sets it, layers read it."""
+    """What layers apply now; ``MoeLora`` sets it, layers read it. One for all layers of a model,
+    or one for each where each has its own gate."""
 
     scaling: float
-    """alpha / r."""
+    """alpha / r, or alpha / sqrt(r)."""
 
     weights: Tensor | None = None
     """[r], float32: one task for the whole batch, each expert's weight r/N times."""
@@ -71,10 +73,11 @@ class MoeLoraLinear(nn.Module):
         y: Tensor = self.base(x)
         if not self.routing.enabled:
             return y
-        h = x.to(self.A.dtype)
         if self.training and self.dropout:
-            h = drop(h, self.dropout)
-        h = functional.linear(h, self.A)
+            keep = kept(x, self.dropout)
+            h: Tensor = _DroppedLinear.apply(x, self.A, keep, self.dropout)  # type: ignore[no-untyped-call]
+        else:
+            h = functional.linear(x.to(self.A.dtype), self.A)
         if self.routing.weights is None:
             update = functional.linear(h * fit(self.routing.scale, h), self.B)
         else:
@@ -116,15 +119,40 @@ def fit(scale: Tensor | None, h: Tensor) -> Tensor:
     return scale
 
 
-def drop(x: Tensor, share: float) -> Tensor:
-    """Inverted dropout; ``share`` is met to 1/65536.
+class _DroppedLinear(torch.autograd.Function):
+    """dropout(x) A^T, [.., d_in] -> [.., r] in A's dtype.
+
+    Keeps x and one byte a decision for the backward pass instead of the dropped input: query, key
+    and value then share one x, where each would keep an input of its own.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, a: Tensor, keep: Tensor, share: float) -> Tensor:
+        ctx.save_for_backward(x, a, keep)
+        ctx.share = share
+        return functional.linear(drop(x.to(a.dtype), keep, share), a)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+        x, a, keep = ctx.saved_tensors
+        h = drop(x.to(a.dtype), keep, ctx.share)
+        of_a = gradient.flatten(0, -2).mT @ h.flatten(0, -2)
+        of_x = drop(gradient @ a, keep, ctx.share).to(x.dtype) if ctx.needs_input_grad[0] else None
+        return of_x, of_a, None, None
+
+
+def kept(x: Tensor, share: float) -> Tensor:
+    """Which numbers of ``x`` dropout keeps, bool in its shape; ``share`` is met to 1/65536.
 
     On a processor, four decisions are cut from each 64-bit random number, at a third of the
     cost of torch's dropout, which would be half of that of the layer it feeds.
     """
     if x.device.type != "cpu":
-        return functional.dropout(x, share)
+        return torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - round(share * 2**16) / 2**16)
     bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    threshold = round(share * 2**16)
-    keep = bits.view(torch.int16)[: x.numel()].view(x.shape) >= threshold - 2**15
-    return torch.where(keep, x, 0) * (2**16 / (2**16 - threshold))
+    return bits.view(torch.int16)[: x.numel()].view(x.shape) >= round(share * 2**16) - 2**15
+
+
+def drop(x: Tensor, keep: Tensor, share: float) -> Tensor:
+    """Inverted dropout: ``x`` where it is kept, as much larger as keeps its mean, 0 elsewhere."""
+    return torch.where(keep, x, 0) * (2**16 / (2**16 - round(share * 2**16)))

@@ -17,6 +17,12 @@ Task = str | Sequence[str]
 """A task's name, or several: a sample of several tasks is gated by the mean of their embeddings."""
 
 
+EXPERTS = {"gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
+"""Names of an expert's layers before transformers 5 fused them. In a model with fused experts PEFT
+0.21 takes every target of such a name for the experts, dense layers and shared experts too
+(huggingface/peft issue 3711): a LoRA for those it could not load."""
+
+
 class UnknownTask(InputError):
     """The gate has no such task."""
 
@@ -24,7 +30,8 @@ class UnknownTask(InputError):
 class MoeLora(nn.Module):
     """An adapter in its base model. ``model`` is called inside ``tasks`` or ``token_tasks``.
 
-    Made by ``inject``; ``unload`` gives the bare base back.
+    Made by ``inject``; ``unload`` gives the bare base back. Where every layer has its own gate,
+    the gates are stacked in the order of ``layers``, that of their names.
     """
 
     def __init__(
@@ -34,11 +41,15 @@ class MoeLora(nn.Module):
         self.model = model
         self.config = config
         self.layers = layers
-        self.routing = next(iter(layers.values())).routing
-        device = next(iter(layers.values())).A.device
+        first = next(iter(layers.values()))
+        self.routings = [first.routing]
+        """One for each gate."""
         self.gate: Gate | None = None
-        if config.method == "moelora":
-            self.gate = Gate(config.tasks, config.experts, config.seed).to(device)
+        if config.gate == "shared":
+            self.gate = Gate(config.tasks, config.experts, config.seed).to(first.A.device)
+        elif config.gate == "per_layer":
+            self.gate = Gate(config.tasks, config.experts, config.seed, list(layers)).to(first.A.device)
+            self.routings = [layer.routing for layer in layers.values()]
 
     def adapter_parameters(self) -> dict[str, nn.Parameter]:
         """The trained tensors by name, sorted: ``gate.*``, ``layers.<module>.A`` and ``.B``."""
@@ -52,9 +63,16 @@ class MoeLora(nn.Module):
         return dict(sorted(named.items()))
 
     def weights(self, task: Task) -> Tensor:
-        """Expert weights [N] of a task, float32, detached; ones for plain LoRA."""
+        """Expert weights [N] of a task, float32, detached: the mean over layers where each has its
+        own gate, 1 for plain LoRA."""
         with torch.no_grad():
-            return self._weights([task])[0]
+            return self._weights([task])[:, 0].mean(dim=0)
+
+    def layer_weights(self, task: Task) -> dict[str, Tensor]:
+        """Expert weights [N] of a task in every layer, by the layer's name, float32, detached."""
+        with torch.no_grad():
+            rows = self._weights([task])[:, 0].expand(len(self.layers), -1)
+        return dict(zip(self.layers, rows, strict=True))
 
     @contextmanager
     def tasks(self, names: Sequence[Task]) -> Iterator[None]:
@@ -66,29 +84,31 @@ class MoeLora(nn.Module):
         One backward pass for each entry. Raises UnknownTask that names the known.
         """
         if len(set(map(_group, names))) == 1:
-            with self._routed(weights=self._columns(names[:1])[0]):
+            with self._routed(weights=self._columns(names[:1])[:, 0]):
                 yield
         else:
-            with self._routed(scale=self.routing.scaling * self._columns(names)[:, None]):
+            with self._routed(scale=self.config.scale * self._columns(names)[:, :, None]):
                 yield
 
     @contextmanager
     def token_tasks(self, names: Sequence[Task], lengths: Sequence[int]) -> Iterator[None]:
         """Within, a batch is one packed row [1, T]: ``lengths[i]`` tokens of task ``names[i]``
         after one another, T their sum."""
-        scale = self.routing.scaling * self._columns(names)
+        scale = self.config.scale * self._columns(names)
         repeats = torch.tensor(lengths, device=scale.device)
-        with self._routed(scale=scale.repeat_interleave(repeats, dim=0)[None]):
+        with self._routed(scale=scale.repeat_interleave(repeats, dim=1)[:, None]):
             yield
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
         """Within, the model is the bare base, bit for bit."""
-        self.routing.enabled = False
+        for routing in self.routings:
+            routing.enabled = False
         try:
             yield
         finally:
-            self.routing.enabled = True
+            for routing in self.routings:
+                routing.enabled = True
 
     def unload(self) -> PreTrainedModel:
         """Take the adapter out of the model again; another may be injected then."""
@@ -97,32 +117,39 @@ class MoeLora(nn.Module):
         return self.model
 
     def _weights(self, names: Sequence[Task]) -> Tensor:
-        """[len(names), N] with gradients."""
+        """[gates, len(names), N] with gradients."""
         known = {task: index for index, task in enumerate(self.config.tasks)}
         groups = [_group(name) for name in names]
         for task in {task for group in groups for task in group} - known.keys():
             raise UnknownTask(f"the adapter knows no task {task!r}: it knows {', '.join(sorted(known))}")
         if self.gate is None:
-            return torch.ones(len(groups), 1, device=next(iter(self.layers.values())).A.device)
-        mixture = torch.zeros(len(groups), len(known))
+            shape = (1, len(groups), self.config.experts)
+            return next(iter(self.layers.values())).A.new_full(shape, 1 / self.config.experts)
+        mixture = torch.zeros(len(groups), len(known), dtype=self.gate.embedding.dtype)
         for row, group in enumerate(groups):
             for task in group:
                 mixture[row, known[task]] += 1 / len(group)
         weights: Tensor = self.gate(mixture.to(self.gate.embedding))
-        return weights
+        return weights if weights.dim() == 3 else weights[None]
 
     def _columns(self, names: Sequence[Task]) -> Tensor:
-        """[len(names), r]: each expert's weight, repeated for its rank."""
+        """[gates, len(names), r]: each expert's weight, repeated for its rank."""
         return self._weights(names).repeat_interleave(self.config.rank // self.config.experts, dim=-1)
 
     @contextmanager
     def _routed(self, weights: Tensor | None = None, scale: Tensor | None = None) -> Iterator[None]:
-        before = self.routing.weights, self.routing.scale
-        self.routing.weights, self.routing.scale = weights, scale
+        """Within, gate g's layers apply row g of ``weights`` [gates, r] or ``scale`` [gates, ..]."""
+        before = [(routing.weights, routing.scale) for routing in self.routings]
+        # Split at once: an index for each gate would give each a gradient of the size of all.
+        none = [None] * len(self.routings)
+        now = zip(none if weights is None else weights, none if scale is None else scale, strict=True)
         try:
+            for routing, values in zip(self.routings, now, strict=True):
+                routing.weights, routing.scale = values
             yield
         finally:
-            self.routing.weights, self.routing.scale = before
+            for routing, values in zip(self.routings, before, strict=True):
+                routing.weights, routing.scale = values
 
 
 def inject(model: PreTrainedModel, config: MoeLoraConfig) -> MoeLora:
@@ -134,9 +161,11 @@ def inject(model: PreTrainedModel, config: MoeLoraConfig) -> MoeLora:
     if any(isinstance(module, MoeLoraLinear) for module in model.modules()):
         raise ValueError("the model has an adapter already: unload() that one first")
     model.requires_grad_(False)
-    routing = Routing(config.alpha / config.rank)
+    routing = Routing(config.scale)
     layers = {}
-    for name in target_names(model, config.targets):
+    for name in sorted(target_names(model, config.targets)):
+        if config.gate == "per_layer":
+            routing = Routing(config.scale)
         layer = MoeLoraLinear(
             model.get_submodule(name), name, config.rank, config.dropout, config.seed, routing
         )
@@ -150,14 +179,16 @@ def target_names(model: PreTrainedModel, targets: str | Sequence[str]) -> list[s
     """Full names of the linear layers that ``targets`` selects, in the model's order.
 
     ``all-linear``: every one inside the numbered blocks of the decoder, so neither the
-    embedding nor the language-model head. Otherwise names match by their last parts:
-    ``q_proj``, ``self_attn.q_proj``. Every given name must match.
+    embedding nor the language-model head; of a mixture-of-experts model no router, nor what PEFT
+    takes for its fused experts. Otherwise names match by their last parts: ``q_proj``,
+    ``self_attn.q_proj``. Every given name must match.
     """
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    taken = EXPERTS if _has_fused_experts(model) else set()
     candidates = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D)) and module is not head and _in_a_block(name)
+        if _is_linear(module) and module is not head and _in_a_block(name) and _last(name) not in taken
     ]
     if targets == "all-linear":
         wanted = candidates
@@ -178,6 +209,16 @@ def _group(task: Task) -> tuple[str, ...]:
     return (task,) if isinstance(task, str) else tuple(task)
 
 
+def _is_linear(module: nn.Module) -> bool:
+    """A plain product with one weight; subclasses of nn.Linear may be quantised, or quite another thing."""
+    other = type(module).__name__.endswith(("Router", "GroupedLinear"))
+    return isinstance(module, (nn.Linear, Conv1D)) and not other
+
+
+def _has_fused_experts(model: nn.Module) -> bool:
+    return any(_ends_with(name, "experts.gate_up_proj") for name, _ in model.named_parameters())
+
+
 def _in_a_block(name: str) -> bool:
     return any(part.isdigit() for part in name.split("."))
 
@@ -187,14 +228,20 @@ def _ends_with(name: str, suffix: str) -> bool:
 
 
 def _kinds(names: Sequence[str]) -> str:
-    return ", ".join(sorted({name.rsplit(".", 1)[-1] for name in names})) or "none"
+    return ", ".join(sorted(set(map(_last, names)))) or "none"
+
+
+def _last(name: str) -> str:
+    return name.rsplit(".", 1)[-1]
 
 
 def _why_not(model: PreTrainedModel, suffix: str) -> str:
     """Why no linear layer carries a name: none has it, or what has it is of another kind."""
+    if _has_fused_experts(model) and {*suffix.split(".")} & {*EXPERTS, "experts", "gate_up_proj"}:
+        return f"{suffix!r} is, or PEFT takes it for, the fused experts, which are not adapted"
     for name, module in model.named_modules():
         if _ends_with(name, suffix):
-            return f"{suffix!r} is a {type(module).__name__} (fused experts, say), no linear layer of a block"
+            return f"{suffix!r} is a {type(module).__name__}, no linear layer of a block"
     return f"no layer is called {suffix!r}"
 
 

@@ -90,12 +90,14 @@ def task_lora(adapter: MoeLora, task: Task) -> dict[str, Tensor]:
     """The task's exact LoRA under PEFT's names: A as it is, the gate's weights folded into B.
 
     ``base_model.model.<module>.lora_A.weight`` [r, d_in] and ``.lora_B.weight`` [d_out, r],
-    float32. PEFT applies the same ``alpha / r``, so the weights alone are folded.
+    float32. PEFT applies the same ``alpha / r``, or ``alpha / sqrt(r)`` where its ``use_rslora``
+    is set, so the weights alone are folded.
     """
     config = adapter.config
-    columns = adapter.weights(task).cpu().repeat_interleave(config.rank // config.experts)
+    weights = adapter.layer_weights(task)
     lora = {}
     for name, layer in adapter.layers.items():
+        columns = weights[name].cpu().repeat_interleave(config.rank // config.experts)
         lora[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().cpu().contiguous()
         lora[f"base_model.model.{name}.lora_B.weight"] = (layer.B.detach().cpu() * columns).contiguous()
     return lora

@@ -1,18 +1,21 @@
 """Train one MOELoRA adapter for all tasks, or a plain LoRA (train.method), always from scratch.
 
     python -m pipeline.train
+    torchrun --nproc-per-node 4 -m pipeline.train      # see ``ranks``
 
 Reads models/base, data/resampled, data/split/train.parquet and validation.parquet; writes
-models/adapter, reports/train.json and reports/plots/train (DVCLive's metric files).
+models/adapter, reports/train.json and reports/plots/train (what a person looks at: see ``plots``).
 
 Each optimiser step takes the next ``train.batch_records`` draws of the order, packed without
 padding; the loss is taken over answer tokens alone, balanced over tasks or not (train.loss). The
-adapter with the lowest validation loss, averaged over tasks, is what is saved. Stopped by
+adapter with the lowest validation loss, averaged over tasks, is what is saved; train.patience
+ends a training that gets no better. Stopped by
 SIGTERM, it saves and exits 75; killed, it loses at most ``train.checkpoint_every`` steps. Either
 way the same command goes on and ends with the bytes of an uninterrupted run.
 """
 
 import math
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,9 +29,10 @@ from pipeline.files import new_folder
 from pipeline.moelora import MoeLora, MoeLoraConfig, saving
 from pipeline.params import Params
 from pipeline.stage import Progress, Report, main
-from pipeline.train import attention, checkpoint, data
+from pipeline.train import attention, checkpoint, data, plots, ranks
 from pipeline.train.checkpoint import State
 from pipeline.train.loop import Loop
+from pipeline.train.ranks import Ranks
 
 HEALTH_STEPS = 5
 """Steps at either end whose mean loss the report's health compares; never more than half."""
@@ -36,28 +40,37 @@ HEALTH_STEPS = 5
 
 def run(params: Params, progress: Progress) -> Report:
     """Train on what resample ordered; returns the report. See the module's docstring."""
+    with ranks.join(params.compute) as (own, device):
+        return _run(params, progress, own, device)
+
+
+def _run(params: Params, progress: Progress, own: Ranks, device: str) -> Report:
     train = params.train
     order = data.read_order()
     records = data.read_training_records(order)
     tasks = sorted(records["task"].unique())
     validation = data.choose_validation(tasks, train.validation_records)
-    model, tokenizer = base.load(params.compute)
+    compute = params.compute.model_copy(update={"device": device})
+    model, tokenizer = base.load(compute, place=not own.shard_base)
     inputs = {
         str(path): file_digest(path)
         for path in (paths.ORDER, paths.CANARIES, paths.TRAIN_SPLIT, paths.VALIDATION_SPLIT)
     }
     base_digest = folder_digest(paths.BASE)
-    tokens = data.tokenise(
-        records.vstack(validation), tokenizer, train, progress, inputs=inputs, base=base_digest
-    )
+    with own.main_first():
+        tokens = data.tokenise(
+            records.vstack(validation), tokenizer, train, progress, inputs=inputs, base=base_digest
+        )
     adapter = moelora.inject(
         model,
         MoeLoraConfig(
             tasks=tuple(tasks),
             method=train.method,
+            gate=train.gate,
             rank=train.rank,
             experts=train.experts,
             alpha=train.alpha,
+            scaling=train.scaling,
             dropout=train.dropout,
             targets=train.targets,
             seed=train.seed,
@@ -65,26 +78,35 @@ def run(params: Params, progress: Progress) -> Report:
     )
     # A row of its own for each sample where packing is not safe.
     row_tokens = train.micro_batch_tokens if attention.enable(model) else 1
-    with checkpoint.folder(_fingerprint(params, inputs, base_digest)) as checkpoints:
+    if own.shard_base:
+        ranks.shard(adapter, device)
+    fingerprint = _fingerprint(params, inputs, base_digest, own.count)
+    with checkpoint.folder(fingerprint) if own.main else nullcontext() as checkpoints:
         loop = Loop(
             adapter,
             train,
-            params.compute.device,
+            device,
             row_tokens,
             tokens,
             order["sample_id"].to_list(),
             validation["sample_id"].to_list(),
             checkpoints,
             progress,
+            own,
         )
         state = loop.run()
+    if not own.main:
+        return {}
     with new_folder(paths.ADAPTER) as folder:
         saving.save(adapter, folder)
     with new_folder(paths.PLOTS / "train") as folder:
-        _write_plots(state, folder)
-    draws = [tokens[sample_id] for sample_id in order["sample_id"]]
+        plots.write(state, adapter, folder)
+    drawn = order["sample_id"].head(state.step * train.batch_records)
+    draws = [tokens[sample_id] for sample_id in drawn]
     return {
-        "steps": loop.steps,
+        "steps": state.step,
+        "steps_planned": loop.steps,
+        "stopped_early": loop.stopped_early,
         "records": len(draws),
         "records_cut": sum(sample.cut for sample in draws),
         "tokens": sum(sample.length for sample in draws),
@@ -99,16 +121,18 @@ def run(params: Params, progress: Progress) -> Report:
     }
 
 
-def _fingerprint(params: Params, inputs: dict[str, str], base_digest: str) -> str:
+def _fingerprint(params: Params, inputs: dict[str, str], base_digest: str, processes: int) -> str:
     """Names all that decides the trained bytes."""
     root = Path(pipeline.__file__).parent
     code = [*root.glob("train/*.py"), *root.glob("moelora/*.py"), root / "prompts.py", root / "base.py"]
+    code.remove(root / "train/plots.py")  # draws what was trained, decides none of it
     return value_digest(
         {
             "inputs": inputs,
             "base": base_digest,
             "compute": params.compute.model_dump(),
             "train": params.train.model_dump(),
+            "processes": processes,
             "code": {str(file.relative_to(root)): file_digest(file) for file in code},
             "versions": {name: metadata.version(name) for name in ("torch", "transformers", "safetensors")},
             "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -135,27 +159,6 @@ def _health(state: State) -> dict[str, Any]:
         "loss_first": math.fsum(losses[:window]) / window,
         "loss_last": math.fsum(losses[-window:]) / window,
     }
-
-
-def _write_plots(state: State, folder: Path) -> None:
-    """DVCLive's metric files, from the whole curve at once: the same after any interruption.
-
-    Its ``Live`` is not used: it opens the git repository and fails in one without commits.
-    """
-    from dvclive.plots.metric import Metric
-
-    def write(name: str, step: int, value: float) -> None:
-        metric = Metric(name, str(folder))
-        metric.step = step
-        metric.dump(value)
-
-    for entry in state.curve:
-        for name in ("loss", "learning_rate", "gradient_norm"):
-            write(name, entry["step"], entry[name])
-    for entry in state.validation:
-        write("validation/mean", entry["step"], entry["mean"])
-        for task, loss in entry["tasks"].items():
-            write(f"validation/tasks/{task}", entry["step"], loss)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     <cache>/open/train/<fingerprint>/step-000030/
         state.json            step, curve, validation, best step
-        tensors.safetensors   adapter, optimiser, random state, best adapter
+        tensors.safetensors   adapter, optimiser, best adapter
 
-A changed input, parameter, code or library has another fingerprint, so that it never resumes
-from here.
+A changed input, parameter, code, library or number of processes has another fingerprint, so that
+it never resumes from here.
 """
 
 import fcntl
@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -37,7 +36,8 @@ class State:
     step: int = 0
     """Optimiser steps taken."""
     curve: list[dict[str, Any]] = field(default_factory=list)
-    """``step, loss, learning_rate, gradient_norm`` of each."""
+    """``step, loss, learning_rate, gradient_norm, tasks`` of each; tasks: mean token loss of each
+    task in the step."""
     validation: list[dict[str, Any]] = field(default_factory=list)
     """``step, mean, tasks`` of each validation."""
     best_step: int | None = None
@@ -91,18 +91,3 @@ def prune(path: Path, kept: int) -> None:
 
 def _all(path: Path) -> list[Path]:
     return sorted(path.glob("step-*"))
-
-
-def random_state(device: str) -> dict[str, Tensor]:
-    """What dropout draws from next."""
-    state = {"cpu": torch.get_rng_state()}
-    if device.startswith("cuda"):
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def restore_random_state(state: dict[str, Tensor], device: str) -> None:
-    """Set what ``random_state`` gave."""
-    torch.set_rng_state(state["cpu"])
-    if device.startswith("cuda"):
-        torch.cuda.set_rng_state(state["cuda"], device)

@@ -158,7 +158,18 @@ def tokenise(records: pl.DataFrame, tokenizer: Any, params: Train, progress: Pro
     return Tokens(cache.folder / name / TOKENS)
 
 
-def pack(samples: Sequence[Sample], max_tokens: int, device: str) -> list[Batch]:
+def part(samples: Sequence[Sample], rank: int, ranks: int) -> list[Sample]:
+    """What one of ``ranks`` computes of a step: longest sample first to whoever has fewest tokens."""
+    parts: list[list[Sample]] = [[] for _ in range(ranks)]
+    tokens = [0] * ranks
+    for sample in sorted(samples, key=lambda sample: -sample.length):
+        index = tokens.index(min(tokens))
+        parts[index].append(sample)
+        tokens[index] += sample.length
+    return parts[rank]
+
+
+def fit(samples: Sequence[Sample], max_tokens: int) -> list[list[Sample]]:
     """Rows of at most ``max_tokens`` tokens (a longer sample has its own), longest sample first
     into the first row with room."""
     rows: list[list[Sample]] = []
@@ -170,7 +181,12 @@ def pack(samples: Sequence[Sample], max_tokens: int, device: str) -> list[Batch]
             room.append(max_tokens)
         rows[index].append(sample)
         room[index] -= sample.length
-    return [batch(row, device) for row in rows]
+    return rows
+
+
+def pack(samples: Sequence[Sample], max_tokens: int, device: str) -> list[Batch]:
+    """The rows of ``fit`` as batches."""
+    return [batch(row, device) for row in fit(samples, max_tokens)]
 
 
 def batch(samples: Sequence[Sample], device: str) -> Batch:

@@ -41,12 +41,12 @@ def medians(repeats: int, **variants: Callable[[], object]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def show(name: str, rows: list[Row]) -> None:
-    """Print the table and write reports/bench/NAME.json."""
+def show(name: str, rows: list[Row], facts: str = "") -> None:
+    """Print the table, ``facts`` of the machine below it, and write reports/bench/NAME.json."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("figure", "value", "peer", "bar", "holds", "note", title=f"bench-{name}")
+    table = Table("figure", "value", "peer", "bar", "holds", "note", title=f"bench-{name}", caption=facts)
     for row in rows:
         value, peer = ("" if each is None else f"{each:.4g}" for each in (row.value, row.peer))
         holds = {True: "yes", False: "NO", None: "not measured"}[row.holds]

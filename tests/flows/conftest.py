@@ -44,7 +44,7 @@ REPORTS = {
               "tasks": {"triage": {"train": 2, "validation": 0, "test": 0, "held_out": 0}}, "profile": {}},
     "resample": {"rows": {"in": 2, "out": 2}, "tasks": {"triage": {
         "records": 2, "draws": 4, "effective_epochs": 2.0, "share_before": 1.0, "share_after": 1.0}}},
-    "train": {"steps": 5, "curve": LOSSES,
+    "train": {"steps": 5, "best_step": 5, "curve": LOSSES,
               "validation": [{"step": 5, "mean": 0.7, "tasks": {"triage": 0.7}}]},
     "export": {"release_digest": "d" * 64, "tolerance": 1e-4,
                "tasks": {"triage": {"max_abs_difference": 1e-6}}},

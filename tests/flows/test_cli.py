@@ -3,9 +3,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
+from flows import cli
 from flows.cli import app
 from tests.conftest import ROOT, Checkout
 
@@ -102,6 +105,24 @@ def test_doctor_says_what_is_missing_and_how_to_mend_it(
     assert found["params.yaml"]["state"] == "ok"
     assert (found["registry"]["state"], found["registry"]["remedy"]) == ("later", "moelora services start")
     assert moelora("doctor").returncode == 1
+
+
+@pytest.mark.parametrize(("arguments", "wanted"), [([], None), (["--task-fallback", "mean"], "mean")])
+def test_predict_hands_the_fallback_on(
+    arguments: list[str], wanted: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline import predict
+
+    asked = []
+    registry = SimpleNamespace(pull=lambda release: Path(release))
+    monkeypatch.setattr(cli, "_registry", lambda: registry)
+    monkeypatch.setattr(cli, "_prepare_base", lambda: None)
+    monkeypatch.setattr(predict, "predict", lambda *given: asked.append(given) or "yes")
+    line = ["predict", "--task", "gout", "--text", "A?", "--release", "0" * 16, *arguments]
+    done = CliRunner().invoke(app, line)
+    assert (done.exit_code, done.stdout) == (0, "yes\n"), done.output
+    assert asked == [(Path("0" * 16), "gout", "A?", None, wanted)]
+    assert CliRunner().invoke(app, [*line, "--task-fallback", "median"]).exit_code == 2
 
 
 def test_make_run_calls_a_command_that_exists() -> None:

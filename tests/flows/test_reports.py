@@ -1,12 +1,25 @@
-"""Progress is decoration: whatever Prefect does, the stage goes on."""
+"""Progress is decoration: whatever Prefect does, the stage goes on. What the artifacts show."""
 
 import logging
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from prefect.exceptions import PrefectHTTPStatusError
 
 from flows import reports
+from pipeline import paths
+
+TRAIN: dict[str, Any] = {
+    "steps": 20,
+    "best_step": 10,
+    "curve": [{"step": step, "loss": 3.0 / step} for step in range(1, 21)],
+    "validation": [
+        {"step": 10, "mean": 0.75, "tasks": {"rqe": 0.5, "summary": 1.0}},
+        {"step": 20, "mean": 0.8, "tasks": {"rqe": 0.4, "summary": 1.2}},
+    ],
+}
 
 
 @pytest.mark.parametrize(
@@ -38,3 +51,26 @@ def test_a_progress_that_prefect_does_not_take_is_told_once(
     assert [record.getMessage() for record in caplog.records if record.name == "moelora"] == [
         f"train goes on; its progress is not shown ({type(error).__name__})"
     ]
+
+
+def test_training_names_the_saved_the_lowest_and_the_last_loss_of_each_task() -> None:
+    losses = "validation loss as saved, step 10"
+    assert reports.validation_losses(TRAIN) == [
+        {"task": "rqe", losses: "0.500", "lowest": "0.400 at step 20", "last": "0.400"},
+        {"task": "summary", losses: "1.000", "lowest": "1.000 at step 10", "last": "1.200"},
+        {"task": "mean", losses: "0.750", "lowest": "0.750 at step 10", "last": "0.800"},
+    ]
+    assert reports.validation_losses(TRAIN | {"validation": []}) == []
+
+
+def test_training_shows_the_pictures_that_the_stage_drew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "![" not in reports.training(TRAIN)
+    folder = paths.PLOTS / "train"
+    folder.mkdir(parents=True)
+    (folder / "losses.png").write_bytes(b"\x89PNG")
+    assert reports.training(TRAIN).endswith(
+        "![training and validation loss of each task over the steps](data:image/png;base64,iVBORw==)"
+    )

@@ -192,11 +192,32 @@ def test_loading_names_what_is_missing(checkout: Checkout) -> None:
 
 def test_dtype_and_device_are_the_parameters(local: Path) -> None:
     base.prepare(Base(model=str(local)))
+    whole, _ = base.load(Compute(threads=1))
     model, _ = base.load(Compute(dtype="bfloat16", threads=1))
-    assert next(model.parameters()).dtype == torch.bfloat16
+    # On a processor the matrix products of the blocks alone; the rest is what loses exactness.
+    halved = {name for name, parameter in model.named_parameters() if parameter.dtype == torch.bfloat16}
+    assert halved == {name for name, _ in model.named_parameters() if name.endswith("_proj.weight")}
+    ids = torch.arange(2, 40)[None]
+    with torch.no_grad():
+        logits, wanted = model(ids).logits, whole(ids).logits
+    assert logits.dtype == torch.float32
+    assert 0 < (logits - wanted).abs().max() < 0.02 * wanted.std()
     assert torch.get_num_threads() == 1
     with pytest.raises(ParamsError, match=r"compute\.device"):
         base.load(Compute(device="cuda" if not torch.cuda.is_available() else "warp"))
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [("cpu", "nf4 needs a GPU .*compute.device: cuda"), ("cuda", "nf4 needs bitsandbytes")],
+)
+def test_what_four_bits_need_is_told(
+    local: Path, monkeypatch: pytest.MonkeyPatch, device: str, said: str
+) -> None:
+    base.prepare(Base(model=str(local)))
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
+    with pytest.raises(ParamsError, match=said):
+        base.load(Compute(device=device, quantize="nf4"))
 
 
 @pytest.mark.slow

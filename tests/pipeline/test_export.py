@@ -17,7 +17,7 @@ from pipeline.moelora import MoeLora, MoeLoraConfig, inject, saving
 from pipeline.params import Base, Params
 from pipeline.stage import Progress, Report
 from tests.conftest import Checkout
-from tests.pipeline.moelora.conftest import ARCHITECTURES, ids, randomise, tiny
+from tests.pipeline.moelora.conftest import ARCHITECTURES, GATES, ids, randomise, tiny, trained
 from tests.tiny import tiny_base
 
 TASKS = ("rqe", "mts-section")
@@ -107,17 +107,32 @@ def test_stock_peft_gives_the_native_logits_without_this_project(
     assert all(float(difference) < 1e-4 for difference in result.stdout.split())
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_peft_agrees_on_every_architecture(architecture: str, tmp_path: Path) -> None:
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((architecture, {}) for architecture in ARCHITECTURES),
+    *(("llama", {"gate": gate, "scaling": "rslora"}) for gate in GATES),
+    ("gpt2", {"gate": "per_layer"}),
+    ("gemma3", {"method": "lora"}),
+]
+
+
+@pytest.mark.parametrize(("architecture", "variant"), VARIANTS, ids=str)
+def test_trained_saved_loaded_and_exported_peft_agrees(
+    architecture: str, variant: dict[str, Any], tmp_path: Path
+) -> None:
     from peft import PeftModel
 
     from pipeline.export import write_task_lora
 
-    adapter = inject(tiny(architecture), MoeLoraConfig(tasks=TASKS, rank=8, experts=4))
-    randomise(adapter)
-    write_task_lora(adapter, "rqe", tmp_path / "rqe", Base(model="tiny"))
+    adapter = trained(architecture, TASKS, **variant)
+    saving.save(adapter, tmp_path)
     with torch.no_grad(), adapter.tasks(["rqe"]):
         wanted = adapter.model(ids(2, 7)).logits
+    with torch.no_grad(), adapter.disabled():
+        assert (adapter.model(ids(2, 7)).logits - wanted).abs().max() > 0.001  # it has learnt something
+    adapter = saving.load(tiny(architecture), tmp_path)
+    with torch.no_grad(), adapter.tasks(["rqe"]):
+        assert torch.equal(adapter.model(ids(2, 7)).logits, wanted)
+    write_task_lora(adapter, "rqe", tmp_path / "rqe", Base(model="tiny"))
     stock = PeftModel.from_pretrained(tiny(architecture), str(tmp_path / "rqe")).eval()
     with torch.no_grad():
         assert torch.equal(stock(ids(2, 7)).logits, wanted)  # to the last bit

@@ -14,6 +14,12 @@ def test_the_committed_file_is_valid(checkout: Checkout) -> None:
     [
         ("train__rnak", 8, "train.rnak"),
         ("train__experts", 3, "not divisible"),
+        ("train__gate", "each", "train.gate"),
+        ("train__scaling", "dora", "train.scaling"),
+        ("train__lora_plus_ratio", 0, "train.lora_plus_ratio"),
+        ("train__patience", 0, "train.patience"),
+        ("compute__quantize", "int8", "compute.quantize"),
+        ("compute__shard_base", "half", "compute.shard_base"),
         ("resample__alpha", 2, "resample.alpha"),
         ("evaluate__champion", "latest", "evaluate.champion"),
         ("evaluate__tasks", {"../x": {"metric": "accuracy"}}, "no task name"),

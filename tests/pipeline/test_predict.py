@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ import torch
 from pipeline import base, paths
 from pipeline.digests import folder_digest
 from pipeline.errors import InputError
-from pipeline.moelora import saving
+from pipeline.moelora import MoeLora, saving
+from pipeline.moelora.model import Task
 from pipeline.params import Params
 from pipeline.predict import predict
 from tests.conftest import Checkout
@@ -42,8 +45,29 @@ def test_one_of_the_choices_is_answered(release: Path) -> None:
 
 
 def test_an_unknown_task_is_named_with_those_known(release: Path) -> None:
-    with pytest.raises(InputError, match=r"'gout'.*ner, rqe"):
+    with pytest.raises(InputError, match=r"'gout'.*ner, rqe.*--task-fallback mean"):
         predict(release, "gout", "x")
+
+
+def test_an_unknown_task_falls_back_on_the_mean_embedding_of_all(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    tasks = MoeLora.tasks
+
+    def watched(adapter: MoeLora, names: Sequence[Task]) -> AbstractContextManager[None]:
+        asked.append(list(names))
+        return tasks(adapter, names)
+
+    monkeypatch.setattr(MoeLora, "tasks", watched)
+    fallback = predict(release, "gout", "x", task_fallback="mean")
+    assert fallback == predict(release, "another", "x", task_fallback="mean")
+    assert all(names == [("rqe", "ner")] for names in asked)
+    asked.clear()
+    known = predict(release, "ner", "gout", task_fallback="mean")
+    assert known == predict(release, "ner", "gout")
+    assert all(names == ["ner"] for names in asked)
+    assert predict(release, "gout", "x", ["true", "false"], task_fallback="mean") in ("true", "false")
 
 
 def test_a_release_of_another_base_is_refused(release: Path) -> None:

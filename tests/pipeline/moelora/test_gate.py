@@ -30,6 +30,25 @@ def test_a_new_task_moves_no_other() -> None:
     assert torch.equal(before.projection, after.projection)
 
 
+def test_a_gate_for_each_layer_is_one_formula_a_layer() -> None:
+    gate = Gate(("a", "b"), 4, seed=17, layers=("x", "y", "z"))
+    weights = gate(torch.tensor([[0.0, 1.0], [0.5, 0.5]]))
+    assert weights.shape == (3, 2, 4)
+    for layer in range(3):
+        embedding, projection = gate.embedding[layer], gate.projection[layer]
+        assert torch.allclose(weights[layer, 0], torch.softmax(projection @ embedding[1], 0), atol=1e-6)
+        mean = embedding.mean(0)
+        assert torch.allclose(weights[layer, 1], torch.softmax(projection @ mean, 0), atol=1e-6)
+
+
+def test_a_new_task_or_layer_moves_no_other() -> None:
+    before = Gate(("rqe", "mts-section"), 8, seed=17, layers=("x", "z"))
+    after = Gate(("a-new-task", "mts-section", "rqe"), 8, seed=17, layers=("w", "x", "z"))
+    assert torch.equal(before.embedding[:, 0], after.embedding[1:, 2])
+    assert torch.equal(before.projection, after.projection[1:])
+    assert not torch.equal(before.projection[0], before.projection[1])
+
+
 def test_another_seed_gives_other_values() -> None:
     assert not torch.equal(Gate(("a",), 4, seed=1).embedding, Gate(("a",), 4, seed=2).embedding)
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from pipeline.moelora.layer import MoeLoraLinear, Routing, drop, fit
+from pipeline.moelora.layer import MoeLoraLinear, Routing, drop, fit, kept
 
 RANK, EXPERTS, ALPHA = 6, 3, 12.0
 
@@ -128,13 +128,29 @@ def test_float32_adapter_on_a_bfloat16_base() -> None:
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
 def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
     torch.manual_seed(0)
-    dropped = drop(torch.ones(1000, 1001), share)
+    x = torch.ones(1000, 1001)
+    keep = kept(x, share)
+    dropped = drop(x, keep, share)
     assert (dropped == 0).float().mean().item() == pytest.approx(share, abs=0.002)
     assert dropped.mean().item() == pytest.approx(1, abs=0.004)
     assert len(dropped.unique()) == 2
     # No stripes: neighbours share a random number, but no bits of it.
-    kept = (dropped > 0).double().flatten()
-    assert torch.corrcoef(torch.stack([kept[:-1], kept[1:]]))[0, 1].abs() < 0.005
+    flat = keep.double().flatten()
+    assert torch.corrcoef(torch.stack([flat[:-1], flat[1:]]))[0, 1].abs() < 0.005
+
+
+def test_in_training_all_experts_see_the_input_through_one_mask() -> None:
+    """The one difference from the published code, which draws a mask for each expert."""
+    made, routing = layer(nn.Linear(5, 7).double(), dropout=0.5)
+    weights = torch.rand(3, EXPERTS, dtype=torch.float64)
+    routing.scale = scale_of(weights)[:, None]
+    x = torch.randn(3, 4, 5, dtype=torch.float64)
+    torch.manual_seed(1)
+    y = made(x)
+    torch.manual_seed(1)
+    dropped = drop(x, kept(x, 0.5), 0.5)
+    wanted = made.base(x) + literal(made, dropped, weights) - made.base(dropped)
+    assert (y - wanted).abs().max() < 1e-10
 
 
 def test_dropout_acts_in_training_only_and_follows_the_seed() -> None:
@@ -148,3 +164,33 @@ def test_dropout_acts_in_training_only_and_follows_the_seed() -> None:
     assert not torch.equal(first, second)
     made.eval()
     assert torch.equal(made(x), made(x))
+
+
+def test_gradients_with_dropout_are_those_of_the_dropped_input() -> None:
+    made, routing = layer(nn.Linear(5, 7).double(), dropout=0.5)
+    routing.scale = torch.rand(1, 1, RANK, dtype=torch.float64)
+    x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+
+    def run(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)
+        return torch.func.functional_call(made, {"A": a, "B": b}, (x,))
+
+    assert torch.autograd.gradcheck(run, (x, made.A, made.B))
+
+
+def test_layers_of_one_input_keep_it_once_for_the_backward_pass() -> None:
+    """Query, key and value: what dropout needs again is one byte a number and layer."""
+    layers = [layer(nn.Linear(64, 8).double().requires_grad_(False), dropout=0.1) for _ in range(3)]
+    x = torch.randn(2, 50, 64, dtype=torch.float64, requires_grad=True)
+    storages = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storages[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        for made, routing in layers:
+            routing.scale = torch.ones(1, 1, RANK, dtype=torch.float64)
+            made(x)
+    inputs = [tensor for tensor in storages.values() if tensor.numel() == x.numel()]
+    assert sorted(tensor.element_size() for tensor in inputs) == [1, 1, 1, 8]

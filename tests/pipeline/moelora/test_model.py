@@ -8,7 +8,7 @@ import torch
 from pipeline.errors import InputError
 from pipeline.moelora import MoeLora, MoeLoraConfig, inject
 from pipeline.moelora.model import UnknownTask, target_names
-from tests.pipeline.moelora.conftest import ids, randomise, tiny
+from tests.pipeline.moelora.conftest import GATES, ids, randomise, tiny
 
 TASKS = ("rqe", "mts-section", "summary")
 
@@ -47,6 +47,26 @@ def test_decoding_step_by_step_with_a_cache_equals_one_pass(architecture: str) -
             out = adapter.model(batch[:, position : position + 1], past_key_values=cache, use_cache=True)
             cache = out.past_key_values
             assert (out.logits[:, 0] - whole[:, position]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("length", [1, 3, 7])
+def test_every_gate_serves_mixed_batches_and_a_cache(gate: str, length: int) -> None:
+    adapter = adapted(gate=gate)
+    batch = ids(3, length)
+    tasks = ["rqe", "summary", "mts-section"]
+    mixed = logits(adapter, batch, tasks)
+    for row, task in enumerate(tasks):
+        alone = logits(adapter, batch[row : row + 1], [task])
+        assert (mixed[row] - alone[0]).abs().max() < 1e-5
+    differ = (mixed - logits(adapter, batch, ["rqe"])).abs().max() > 1e-3
+    assert differ == (gate != "uniform")
+    cache = None
+    with torch.no_grad(), adapter.tasks(tasks):
+        for position in range(length):
+            out = adapter.model(batch[:, position : position + 1], past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            assert (out.logits[:, 0] - mixed[:, position]).abs().max() < 1e-5
 
 
 def test_greedy_generation_of_a_mixed_batch_equals_one_by_one() -> None:
@@ -109,9 +129,11 @@ def test_only_the_adapter_is_trained_and_all_of_it(architecture: str) -> None:
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_gradient_checkpointing_gives_the_same_gradients() -> None:
+@pytest.mark.parametrize("gate", GATES)
+def test_gradient_checkpointing_gives_the_same_gradients(gate: str) -> None:
     def gradients(checkpointing: bool) -> list[torch.Tensor]:
-        adapter = adapted()
+        adapter = adapted(gate=gate, dropout=0.1)
+        torch.manual_seed(4)
         adapter.train()
         if checkpointing:
             adapter.model.activation_checkpointing_enable()
@@ -146,8 +168,18 @@ def test_a_mixture_of_experts_model_is_adapted_outside_its_fused_experts() -> No
     model = transformers.MixtralForCausalLM(config)
     names = target_names(model, "all-linear")
     assert {name.rsplit(".", 1)[-1] for name in names} == {"q_proj", "k_proj", "v_proj", "o_proj"}
-    with pytest.raises(InputError, match=r"'experts' is a MixtralExperts.*fused experts.*q_proj"):
-        target_names(model, ("experts",))
+    for name in ("experts", "gate_up_proj", "experts.down_proj", "w1"):
+        with pytest.raises(InputError, match=rf"'{name}' is, or .* the fused experts, .*q_proj"):
+            target_names(model, (name,))
+
+
+def test_what_peft_takes_for_fused_experts_and_routers_is_left_out() -> None:
+    """Layer 0 of this Qwen3-MoE is dense; PhiMoE's router is a subclass of nn.Linear."""
+    for architecture in ("qwen3_moe", "phimoe"):
+        names = target_names(tiny(architecture), "all-linear")
+        assert {name.rsplit(".", 1)[-1] for name in names} == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    with pytest.raises(InputError, match=r"'gate_proj' is, or PEFT takes it for, the fused experts"):
+        target_names(tiny("qwen3_moe"), ("gate_proj",))
 
 
 def test_targets_by_name() -> None:
@@ -179,6 +211,32 @@ def test_a_second_adapter_is_refused_until_the_first_is_gone() -> None:
         inject(adapter.model, MoeLoraConfig(tasks=TASKS))
 
 
+def test_gates_of_layers_differ_and_their_mean_is_told() -> None:
+    adapter = adapted(gate="per_layer")
+    every = adapter.layer_weights("rqe")
+    assert list(every) == list(adapter.layers) == sorted(adapter.layers)
+    assert not torch.equal(every["model.layers.0.mlp.up_proj"], every["model.layers.1.mlp.up_proj"])
+    assert torch.allclose(adapter.weights("rqe"), torch.stack(list(every.values())).mean(0))
+    shared = adapted()
+    assert all(torch.equal(own, shared.weights("rqe")) for own in shared.layer_weights("rqe").values())
+
+
+def test_a_uniform_gate_weighs_every_expert_the_same_and_has_no_parameters() -> None:
+    adapter = adapted(gate="uniform")
+    assert adapter.weights("rqe").tolist() == [0.25] * 4
+    assert not any(name.startswith("gate") for name in adapter.adapter_parameters())
+    with pytest.raises(UnknownTask):
+        adapter.weights("nope")
+
+
+def test_rslora_scales_by_the_root_of_the_rank() -> None:
+    assert MoeLoraConfig(tasks=TASKS, rank=16, alpha=32).scale == 2
+    assert MoeLoraConfig(tasks=TASKS, rank=16, alpha=32, scaling="rslora").scale == 8
+    batch = ids(2, 5)
+    wanted = logits(adapted(alpha=32 * 8**0.5), batch, ["rqe"])
+    assert torch.allclose(logits(adapted(scaling="rslora"), batch, ["rqe"]), wanted, atol=1e-5)
+
+
 def test_a_new_task_or_layer_moves_no_other_first_value() -> None:
     few = inject(tiny("llama"), MoeLoraConfig(tasks=TASKS, targets=("q_proj",))).adapter_parameters()
     many = inject(tiny("llama"), MoeLoraConfig(tasks=("new", *TASKS))).adapter_parameters()
@@ -187,11 +245,12 @@ def test_a_new_task_or_layer_moves_no_other_first_value() -> None:
     assert torch.equal(few["gate.embedding"], many["gate.embedding"][1:])
 
 
-def test_parameters_are_those_of_a_plain_lora_and_the_gate() -> None:
-    mixture = adapted().adapter_parameters()
+@pytest.mark.parametrize(("gate", "gates"), [("uniform", 0), ("shared", 1), ("per_layer", 14)])
+def test_parameters_are_those_of_a_plain_lora_and_the_gate(gate: str, gates: int) -> None:
+    mixture = adapted(gate=gate).adapter_parameters()
     plain = inject(tiny("llama"), MoeLoraConfig(tasks=TASKS, rank=8, method="lora")).adapter_parameters()
-    gate = 64 * len(TASKS) + 64 * 4
-    assert sum(p.numel() for p in mixture.values()) == sum(p.numel() for p in plain.values()) + gate
+    more = gates * (64 * len(TASKS) + 64 * 4)
+    assert sum(p.numel() for p in mixture.values()) == sum(p.numel() for p in plain.values()) + more
 
 
 def test_plain_lora_is_one_expert_for_all_tasks() -> None:

@@ -1,20 +1,24 @@
 """The train stage as a program."""
 
 import json
+import re
 import signal
 import socket
 from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from pipeline import paths
 from pipeline.digests import canonical_json
-from pipeline.errors import DataError, PipelineError
+from pipeline.errors import DataError, PipelineError, Stopped
 from pipeline.files import write_atomically
+from pipeline.moelora import MoeLora
 from pipeline.params import Params
 from pipeline.stage import Progress, Report
+from pipeline.train.data import Batch
 from tests.pipeline.train.conftest import TASKS, Project, wait_for
 
 
@@ -26,14 +30,24 @@ def train(progress: Progress | None = None) -> Report:
     return report
 
 
+def in_cache(name: str, progress: Progress) -> Report:
+    """Train with a cache of that name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOELORA_CACHE", name)
+        return train(progress)
+
+
 def test_report_adds_up_and_the_loss_falls(project: Project) -> None:
     report = train()
-    assert report["steps"] == len(report["curve"]) == 24
+    assert report["steps"] == report["steps_planned"] == len(report["curve"]) == 24
+    assert not report["stopped_early"]
     assert report["records"] == 96
     assert report["health"]["finite"]
     assert report["health"]["loss_last"] < report["health"]["loss_first"] - 0.1
     assert [entry["step"] for entry in report["validation"]] == [8, 16, 24]
     assert report["validation"][0]["tasks"].keys() == TASKS.keys()
+    for entry in report["curve"]:
+        assert entry["loss"] == pytest.approx(sum(entry["tasks"].values()) / len(entry["tasks"]), rel=1e-6)
     means = {entry["step"]: entry["mean"] for entry in report["validation"]}
     assert report["best_step"] == min(means, key=lambda step: means[step])
     assert all(sum(weights) == pytest.approx(1, abs=1e-6) for weights in report["gate"].values())
@@ -71,11 +85,12 @@ def test_validation_loss_of_the_saved_adapter_is_the_best_of_the_report(project:
     chosen = data.choose_validation(adapter.config.tasks, params.validation_records)
     tokens = data.tokenise(chosen, tokenizer, params, Progress("train"))
     sums: dict[str, list[float]] = {task: [0, 0] for task in TASKS}
-    samples = [tokens[name] for name in chosen["sample_id"]]
-    rows = data.pack(samples, 200, "cpu")
-    for task, loss, count in loop.evaluate(adapter, rows, Progress("train")):
-        sums[task][0] += loss
-        sums[task][1] += count
+    for sample in (tokens[name] for name in chosen["sample_id"]):
+        row = data.batch([sample], "cpu")
+        with torch.no_grad(), loop.routed(adapter, row):
+            losses = loop.token_losses(adapter, row)
+        sums[sample.task][0] += losses.sum().item()
+        sums[sample.task][1] += len(losses)
     mean = sum(loss / count for loss, count in sums.values()) / len(sums)
     assert mean == pytest.approx(min(entry["mean"] for entry in report["validation"]), rel=1e-6)
 
@@ -96,6 +111,21 @@ def test_plain_lora_comes_from_the_same_code(project: Project) -> None:
     assert not any(name.startswith("gate.") for name in load_file(paths.ADAPTER / "adapter.safetensors"))
 
 
+@pytest.mark.parametrize(
+    ("gate", "scaling", "shape"), [("per_layer", "rslora", [14, 3, 64]), ("uniform", "standard", None)]
+)
+def test_a_variant_is_one_parameter_and_reaches_the_adapter(
+    project: Project, gate: str, scaling: str, shape: list[int] | None
+) -> None:
+    project.checkout.params(train__gate=gate, train__scaling=scaling)
+    report = train()
+    config = json.loads((paths.ADAPTER / "adapter.json").read_text())["config"]
+    assert (config["gate"], config["scaling"]) == (gate, scaling)
+    assert all(sum(weights) == pytest.approx(1, abs=1e-6) for weights in report["gate"].values())
+    embedding = load_file(paths.ADAPTER / "adapter.safetensors").get("gate.embedding")
+    assert (None if embedding is None else list(embedding.shape)) == shape
+
+
 def test_without_validation_records_the_last_step_is_kept(project: Project) -> None:
     pl.read_parquet(paths.VALIDATION_SPLIT).clear().write_parquet(paths.VALIDATION_SPLIT)
     report = train()
@@ -105,6 +135,7 @@ def test_without_validation_records_the_last_step_is_kept(project: Project) -> N
 
 def test_stopping_and_killing_leave_the_bytes_of_an_uninterrupted_run(project: Project) -> None:
     """Also shows that two processes with separate caches give the same bytes, dropout included."""
+    project.checkout.params(train__lora_plus_ratio=2.0, train__patience=5)
     train()
     wanted = project.outputs()
 
@@ -147,6 +178,93 @@ def test_a_finished_training_is_not_repeated_and_a_changed_one_never_resumes(pro
     changed = Progress("train")
     train(changed)
     assert "resumed_at_step" not in changed.state["work"]
+
+
+def test_training_ends_when_patience_does_and_a_stop_changes_nothing(project: Project) -> None:
+    # Faster with every step, until it gets no better.
+    project.checkout.params(
+        train__learning_rate=10.0, train__warmup=1.0, train__validate_every=2, train__patience=2
+    )
+    report = train()
+    assert report["stopped_early"]
+    assert (report["steps"], report["steps_planned"]) == (report["validation"][-1]["step"], 24)
+    assert report["steps"] == len(report["curve"]) < 24
+    assert report["records"] == 4 * report["steps"]
+    later = [entry for entry in report["validation"] if entry["step"] > report["best_step"]]
+    assert len(later) == 2
+    wanted = project.outputs()
+
+    class StopAt(Progress):
+        def update(self, done: int, total: int, message: str = "") -> None:
+            self.stop_requested = done == report["steps"] - 1
+
+    with pytest.raises(Stopped):
+        in_cache("other", StopAt("train"))
+    again = Progress("train")
+    in_cache("other", again)
+    assert again.state["work"]["resumed_at_step"] == report["steps"] - 1
+    assert project.outputs() == wanted
+
+
+def test_b_learns_faster_by_the_ratio_and_nothing_else_does(project: Project) -> None:
+    project.checkout.params(
+        train__batch_records=96, train__warmup=0.0, train__learning_rate=0.001, train__lora_plus_ratio=8.0
+    )
+    report = train()
+    assert report["curve"][0]["learning_rate"] == 0.001
+    adapter = load_file(paths.ADAPTER / "adapter.safetensors")
+    # Adam's first step is the learning rate, up or down; B begins at zero, where A gets no gradient.
+    for name, tensor in adapter.items():
+        if name.endswith(".B"):
+            assert abs(tensor).max() == pytest.approx(0.008, rel=0.01)
+        elif name.endswith(".A"):
+            assert abs(tensor).max() < 0.06
+
+
+def test_the_progress_line_tells_speed_padding_memory_and_time(project: Project) -> None:
+    lines = []
+
+    class Kept(Progress):
+        def update(self, done: int, total: int, message: str = "") -> None:
+            lines.append(message)
+
+    train(Kept("train"))
+    pattern = r"(validation )?loss \d+\.\d{3}, \d+ tokens/s, 0% padding, \d+\.\d GB, \d+ min left"
+    assert len(lines) == 24 + 3
+    assert all(re.fullmatch(pattern, line) for line in lines)
+
+
+def test_a_task_whose_loss_is_not_finite_is_named_and_the_checkpoint_is_that_of_before(
+    project: Project,
+) -> None:
+    from pipeline.train import loop
+
+    train()
+    wanted = project.outputs()
+    losses = loop.token_losses
+    rows = []
+
+    def broken(adapter: MoeLora, row: Batch) -> torch.Tensor:
+        found = losses(adapter, row)
+        rows.append(row)
+        if adapter.training and len(rows) > 12:
+            factors = torch.tensor([torch.nan if task == "rqe" else 1.0 for task in row.tasks])
+            found = found * factors.repeat_interleave(torch.tensor(row.answers))
+        return found
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(PipelineError, match="loss nan, gradient norm nan, tasks rqe; ") as raised,
+    ):
+        patch.setattr(loop, "token_losses", broken)
+        in_cache("other", Progress("train"))
+    step = int(re.search(r"step (\d+)", str(raised.value)).group(1))  # type: ignore[union-attr]
+    kept = sorted(path.name for path in Path("other/open/train").glob("*/step-*"))
+    assert kept[-1] == f"step-{(step - 1) // 3 * 3:06d}"
+    again = Progress("train")
+    in_cache("other", again)
+    assert again.state["work"]["resumed_at_step"] == (step - 1) // 3 * 3
+    assert project.outputs() == wanted
 
 
 def test_a_loss_that_is_not_finite_ends_with_step_tasks_and_norm(project: Project) -> None:
