@@ -98,6 +98,8 @@ def _start() -> str:
     url = f"http://{HOST}:{port}/api"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | QUIET
     environment["PREFECT_HOME"] = str(HOME.resolve())
+    # Left alone, the page asks port 4200, which may be another checkout's server.
+    environment["PREFECT_SERVER_UI_API_URL"] = url
     with LOG.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)],

@@ -262,7 +262,9 @@ def training(report: Report) -> str:
 
 def validation_losses(report: Report) -> Table:
     """Of each task and their mean: validation loss of the saved adapter, the lowest, the last."""
-    entries = [(each["step"], each["tasks"] | {"mean": each["mean"]}) for each in report["validation"]]
+    entries = [
+        (each["step"], each["tasks"] | {"mean over tasks": each["mean"]}) for each in report["validation"]
+    ]
     if not entries:
         return []
     saved = next(losses for step, losses in entries if step == report["best_step"])

@@ -1,5 +1,7 @@
+import json
 import os
 import socket
+import urllib.request
 
 import pytest
 
@@ -37,6 +39,11 @@ def test_a_server_of_another_checkout_is_not_used(prefect_api: str) -> None:
     local_prefect.SERVER.write_text(f'{{"process": {os.getpid()}, "url": "{prefect_api}"}}')
     assert local_prefect.address() is None
     assert local_prefect.stop() is False
+
+
+def test_the_page_asks_its_own_server(prefect_api: str) -> None:
+    with urllib.request.urlopen(f"{prefect_api.removesuffix('/api')}/ui-settings", timeout=10) as answer:
+        assert json.load(answer)["api_url"] == prefect_api
 
 
 def test_a_taken_port_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

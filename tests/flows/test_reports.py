@@ -58,7 +58,7 @@ def test_training_names_the_saved_the_lowest_and_the_last_loss_of_each_task() ->
     assert reports.validation_losses(TRAIN) == [
         {"task": "rqe", losses: "0.500", "lowest": "0.400 at step 20", "last": "0.400"},
         {"task": "summary", losses: "1.000", "lowest": "1.000 at step 10", "last": "1.200"},
-        {"task": "mean", losses: "0.750", "lowest": "0.750 at step 10", "last": "0.800"},
+        {"task": "mean over tasks", losses: "0.750", "lowest": "0.750 at step 10", "last": "0.800"},
     ]
     assert reports.validation_losses(TRAIN | {"validation": []}) == []
 
