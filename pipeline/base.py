@@ -84,6 +84,8 @@ def load(compute: Compute, folder: Path = paths.BASE, place: bool = True) -> tup
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(compute.threads)
     torch.use_deterministic_algorithms(True)
+    # What it adds beside: a pass over all memory before its first use, to show reads of nothing.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if not (folder / "config.json").is_file():
         raise BaseModelError(f"{folder} holds no base model: run python -m pipeline.base")
     mixed = compute.dtype == "bfloat16" and compute.device == "cpu"

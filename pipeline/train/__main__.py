@@ -61,21 +61,7 @@ def _run(params: Params, progress: Progress, own: Ranks, device: str) -> Report:
         tokens = data.tokenise(
             records.vstack(validation), tokenizer, train, progress, inputs=inputs, base=base_digest
         )
-    adapter = moelora.inject(
-        model,
-        MoeLoraConfig(
-            tasks=tuple(tasks),
-            method=train.method,
-            gate=train.gate,
-            rank=train.rank,
-            experts=train.experts,
-            alpha=train.alpha,
-            scaling=train.scaling,
-            dropout=train.dropout,
-            targets=train.targets,
-            seed=train.seed,
-        ),
-    )
+    adapter = moelora.inject(model, MoeLoraConfig.of(train, tasks))
     # A row of its own for each sample where packing is not safe.
     row_tokens = train.micro_batch_tokens if attention.enable(model) else 1
     if own.shard_base:

@@ -178,14 +178,15 @@ class Loop:
             self.progress.check_stop()
 
     def _leave_together(self) -> None:
-        """Between steps: where a signal had come to any rank by their last sum."""
+        """Between steps: where a signal had come to any rank, or torchrun was gone, by their last sum."""
         if self._stopping:
             self.progress.stop_requested = True
             self.progress.check_stop()
 
     def _gather(self, sums: "TaskSums") -> None:
-        """Sum over ranks, and let all of them know whether one was told to stop."""
-        stop = torch.tensor([float(self.progress.stop_requested)], dtype=torch.float64)
+        """Sum over ranks, and let all of them know whether one has to stop."""
+        leave = self.progress.stop_requested or self.ranks.orphaned
+        stop = torch.tensor([float(leave)], dtype=torch.float64)
         values = torch.cat([sums.values.cpu().flatten(), stop])
         self.ranks.sum(values)
         sums.values = values[:-1].view(2, -1)

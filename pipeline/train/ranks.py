@@ -42,6 +42,8 @@ class Ranks:
 
     rank: int = 0
     count: int = 1
+    parent: int | None = None
+    """Process that started this rank among others."""
     shard_base: bool = False
     """Whether each holds a part of the base: every rank must then compute equally many rows."""
 
@@ -54,6 +56,11 @@ class Ranks:
     def main(self) -> bool:
         """Whether this one reads and writes for all."""
         return self.rank == 0
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether what started the ranks is gone: torchrun, killed, tells none of them."""
+        return self.parent is not None and os.getppid() != self.parent
 
     def sum(self, values: Tensor) -> None:
         """Replace ``values``, of one shape on all ranks, by their sum: the same bits on every rank."""
@@ -101,7 +108,8 @@ def join(compute: Compute) -> Iterator[tuple[Ranks, str]]:
     # The processor's tensors too: flags, sums of losses and whole checkpoints travel by gloo.
     distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
-        yield Ranks(distributed.get_rank(), distributed.get_world_size(), compute.shard_base), device
+        rank, count = distributed.get_rank(), distributed.get_world_size()
+        yield Ranks(rank, count, os.getppid(), compute.shard_base), device
     finally:
         distributed.destroy_process_group()
 

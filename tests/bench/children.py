@@ -16,6 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipeline.digests import canonical_json
+from pipeline.files import write_atomically
+
 Result = dict[str, Any]
 
 
@@ -37,6 +40,14 @@ def measure(function: str, **options: Any) -> Result:
             raise ChildFailed(f"{function} ended with {status}")
         measured: Result = json.loads(result.read_text())
         return measured
+
+
+def measure_once(file: Path, function: str, **options: Any) -> Result:
+    """What ``measure`` returned when it wrote ``file``, or returns now and writes there."""
+    if not file.is_file():
+        write_atomically(file, canonical_json(measure(function, **options)))
+    found: Result = json.loads(file.read_text())
+    return found
 
 
 def peak() -> int:

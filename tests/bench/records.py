@@ -13,6 +13,8 @@ from pipeline.records import RECORD_SCHEMA
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 17
+MAX_TOKENS = 256
+"""Of a prompt, and of an answer: with more, Trainer's batches of 8 do not fit 24 GB."""
 
 
 def folder() -> Path:

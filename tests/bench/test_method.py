@@ -69,7 +69,7 @@ def test_finished_cells_are_never_computed_again(tmp_path: Path, monkeypatch: py
         Path(options["folder"]).mkdir(parents=True)
         return {"tasks": {task: counted(7) for task in options["learnt"]}}
 
-    monkeypatch.setattr(method, "measure", measure)
+    monkeypatch.setattr("tests.bench.children.measure", measure)
     grid = method.Grid(tasks=("a", "b"), seeds=(17,), draws=4, validation=1, rows=2)
     with pytest.raises(KeyboardInterrupt):
         method.run(grid)

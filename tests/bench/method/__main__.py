@@ -27,7 +27,7 @@ from pipeline.files import write_atomically
 from pipeline.params import Params
 from pipeline.records import SPLITS
 from tests.bench import base, records
-from tests.bench.children import measure
+from tests.bench.children import measure_once
 from tests.bench.table import REPORTS, show
 
 METHODS: dict[str, dict[str, Any] | None] = {
@@ -103,11 +103,10 @@ def run(grid: Grid) -> None:
     todo = list(cells(tasks, grid.seeds))
     for number, cell in enumerate(todo, start=1):
         file = finished / f"{cell.name}.json"
-        if file.is_file():
-            continue
         print(f"bench-method: {number}/{len(todo)} {cell.name}", flush=True)
         folder = Path("scratch/bench/method") / setting / cell.name
-        result = measure(
+        measure_once(
+            file,
             "tests.bench.method.cell:run",
             folder=str(folder),
             train=METHODS[cell.method],
@@ -118,8 +117,7 @@ def run(grid: Grid) -> None:
             validation=grid.validation,
             rows=grid.rows,
         )
-        write_atomically(file, canonical_json(result["tasks"]))
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     report(finished, grid, tasks, params)
 
 
@@ -151,7 +149,7 @@ def report(finished: Path, grid: Grid, tasks: Sequence[str], params: Params) -> 
         of_seed: dict[str, dict[str, Any]] = {}
         for cell in cells(tasks, grid.seeds):
             if cell.seed == seed:
-                found = json.loads((finished / f"{cell.name}.json").read_text())
+                found = json.loads((finished / f"{cell.name}.json").read_text())["tasks"]
                 of_seed.setdefault(cell.method, {}).update(found)
         for method, found in of_seed.items():
             counted[method].append(found)

@@ -70,15 +70,7 @@ def adapt(model: Any, kind: str, train: Train, tasks: tuple[str, ...]) -> Adapte
     """``moelora``, ``peft`` or ``loop`` (the published code's) in ``model``."""
     if kind == "peft":
         return PeftLora(model, train)
-    config = MoeLoraConfig(
-        tasks=tasks,
-        rank=train.rank,
-        experts=train.experts,
-        alpha=train.alpha,
-        dropout=train.dropout,
-        targets=train.targets,
-        seed=train.seed,
-    )
+    config = MoeLoraConfig.of(train, tasks)
     return moelora.inject(model, config) if kind == "moelora" else ExpertLoop(model, config)
 
 
@@ -111,12 +103,17 @@ def loop(
     dtype: str = "float32",
     dropout: float | None = None,
     seed: int = 17,
+    row_tokens: int | None = None,
 ) -> Result:
-    """This project's loop with one adapter: ``seconds, losses, padding`` of its steps."""
+    """This project's loop with one adapter: ``seconds, losses, padding`` of its steps; rows of
+    ``row_tokens``, or as params.yaml has it."""
     params, model, samples = _prepare(count, dropout, dtype, seed)
     attention.enable(model)
     _warm(model)
     computed = count_tokens(model)
+    if row_tokens is not None:
+        train = params.train.model_copy(update={"micro_batch_tokens": row_tokens})
+        params = params.model_copy(update={"train": train})
     adapted = adapt(model, adapter, params.train, records.tasks(list(samples.values())))
     result = run_loop(adapted, params, samples, steps)
     real = steps * sum(sample.length for sample in samples.values())
@@ -136,7 +133,8 @@ def trainer(count: int, steps: int, batch: int, cap: int | None = None, seed: in
 
 def steps_in_turn(count: int, repeats: int) -> Result:
     """Seconds of steps of MOELoRA and of PEFT's LoRA, in turn in one process: from process to process
-    the same step differs by more than the bar. Dropout 0, since PEFT's costs more than ours."""
+    the same step differs by more than the bar. Dropout 0, since PEFT's costs more than ours. The
+    first step of each is left out, which takes its memory from the system."""
     params, first, samples = _prepare(count, 0.0)
     tasks = records.tasks(list(samples.values()))
     seconds: dict[str, list[float]] = {"moelora": [], "peft": []}
@@ -145,9 +143,10 @@ def steps_in_turn(count: int, repeats: int) -> Result:
         attention.enable(model)
         _warm(model)
         adapters[kind] = adapt(model, kind, params.train, tasks)
-    for _ in range(repeats):
+    for repeat in range(repeats + 1):
         for kind, adapter in adapters.items():
-            seconds[kind] += run_loop(adapter, params, samples, 1)["seconds"]
+            found = run_loop(adapter, params, samples, 1)["seconds"]
+            seconds[kind] += found if repeat else []
     return seconds
 
 
@@ -258,7 +257,7 @@ def _prepare(
     params = settings(dropout, dtype, seed)
     model, tokenizer = base.load(params.compute)
     chosen = records.sample(count, params.resample)
-    return params, model, records.samples(chosen, tokenizer, params.train.max_tokens)
+    return params, model, records.samples(chosen, tokenizer, records.MAX_TOKENS)
 
 
 def _warm(model: Any) -> None:

@@ -81,7 +81,7 @@ def test_two_processes_give_the_loss_curve_of_one(fifty: Project, loss: str, sha
         assert tensor == pytest.approx(adapter[key], rel=1e-3, abs=1e-5), key
 
 
-@pytest.mark.slow  # four trainings of two processes
+@pytest.mark.slow  # five trainings of two processes
 def test_killed_and_stopped_by_one_rank_all_go_on_to_the_bytes_of_an_uninterrupted_run(
     project: Project,
 ) -> None:
@@ -101,8 +101,17 @@ def test_killed_and_stopped_by_one_rank_all_go_on_to_the_bytes_of_an_uninterrupt
     assert stopped.wait() != 0
     assert "exitcode  : 75" in stopped.stderr.read()  # type: ignore[union-attr]
     assert json.loads(paths.status("train").read_text())["state"] == "stopped"
+
+    # torchrun alone is killed: it tells no rank, and they have sessions of their own.
+    orphaned = start(project, "two")
+    wait_for(steps / "step-000015", orphaned)
+    left = list(workers(orphaned).values())
+    orphaned.kill()
+    assert not psutil.wait_procs(left, timeout=60)[1]
+    assert json.loads(paths.status("train").read_text())["state"] == "stopped"
+
     printed = finish(start(project, "two"))
-    assert json.loads(paths.status("train").read_text())["work"]["resumed_at_step"] >= 9
+    assert json.loads(paths.status("train").read_text())["work"]["resumed_at_step"] >= 15
     assert printed.count("24/24 loss") == 1, "one process speaks for all"
     assert project.outputs() == wanted
 
