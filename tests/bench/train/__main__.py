@@ -13,8 +13,6 @@ and the loss curves in reports/bench/train-curves.json.
 """
 
 import argparse
-import itertools
-import json
 import os
 import statistics
 import sys
@@ -27,7 +25,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.digests import file_digest, value_digest
+from pipeline.digests import canonical_json, file_digest, value_digest
+from pipeline.files import write_atomically
 from pipeline.params import Params
 from tests.bench import base, records
 from tests.bench.children import ChildFailed, Result, measure_once
@@ -254,18 +253,18 @@ def curves_agree(results: dict[str, list[Result]]) -> tuple[bool, float | None, 
 
 
 def show_curves(results: dict[str, list[Result]]) -> None:
-    """Loss after each step, a column a variant and seed; also written as JSON."""
+    """Loss of each step, a row a variant and seed; also written as JSON."""
     curves = {
         f"{name}, seed {records.SEED + repeat}": result["losses"]
         for name in ("trainer", "grouped", "ours", "bfloat16")
         for repeat, result in enumerate(results.get(name, []))
     }
-    shown = Table("step", *curves, title="loss of each step, the same records in all")
-    for step, losses in enumerate(itertools.zip_longest(*curves.values()), start=1):
-        shown.add_row(str(step), *("" if loss is None else f"{loss:.4f}" for loss in losses))
+    steps = range(1, max(map(len, curves.values()), default=0) + 1)
+    shown = Table("variant", *map(str, steps), title="loss of each step, the same records in all")
+    for name, losses in curves.items():
+        shown.add_row(name, *(f"{loss:.4f}" for loss in losses))
     Console().print(shown)
-    REPORTS.mkdir(parents=True, exist_ok=True)
-    (REPORTS / "train-curves.json").write_text(json.dumps(curves, indent=2) + "\n")
+    write_atomically(REPORTS / "train-curves.json", canonical_json(curves))
 
 
 def machine(result: Result) -> str:
