@@ -1,11 +1,8 @@
 """What decides an adapter's shape and its first values."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
-
-from pipeline.params import Train
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,6 @@ class MoeLoraConfig:
 
     seed: int = 17
     """Of the first values of A, task embeddings and gate."""
-
-    @classmethod
-    def of(cls, train: Train, tasks: Iterable[str]) -> "MoeLoraConfig":
-        """What params.yaml's section asks for, for ``tasks``."""
-        named = {field.name for field in fields(cls)} - {"tasks"}
-        return cls(tasks=tuple(tasks), **train.model_dump(include=named))
 
     def __post_init__(self) -> None:
         if not isinstance(self.targets, str):

@@ -15,7 +15,9 @@ way the same command goes on and ends with the bytes of an uninterrupted run.
 """
 
 import math
+from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from pipeline import base, moelora, paths
 from pipeline.digests import file_digest, folder_digest, value_digest
 from pipeline.files import new_folder
 from pipeline.moelora import MoeLora, MoeLoraConfig, saving
-from pipeline.params import Params
+from pipeline.params import Params, Train
 from pipeline.stage import Progress, Report, main
 from pipeline.train import attention, checkpoint, data, plots, ranks
 from pipeline.train.checkpoint import State
@@ -61,7 +63,7 @@ def _run(params: Params, progress: Progress, own: Ranks, device: str) -> Report:
         tokens = data.tokenise(
             records.vstack(validation), tokenizer, train, progress, inputs=inputs, base=base_digest
         )
-    adapter = moelora.inject(model, MoeLoraConfig.of(train, tasks))
+    adapter = moelora.inject(model, adapter_config(train, tasks))
     # A row of its own for each sample where packing is not safe.
     row_tokens = train.micro_batch_tokens if attention.enable(model) else 1
     if own.shard_base:
@@ -105,6 +107,12 @@ def _run(params: Params, progress: Progress, own: Ranks, device: str) -> Report:
         "curve": state.curve,
         "validation": state.validation,
     }
+
+
+def adapter_config(train: Train, tasks: Iterable[str]) -> MoeLoraConfig:
+    """What the train section of params.yaml asks for, for ``tasks``."""
+    named = {field.name for field in fields(MoeLoraConfig)} - {"tasks"}
+    return MoeLoraConfig(tasks=tuple(tasks), **train.model_dump(include=named))
 
 
 def _fingerprint(params: Params, inputs: dict[str, str], base_digest: str, processes: int) -> str:

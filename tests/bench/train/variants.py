@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline import base, moelora
-from pipeline.moelora import MoeLoraConfig, saving
+from pipeline.moelora import saving
 from pipeline.params import Params, Train
 from pipeline.stage import Progress
 from pipeline.train import attention
+from pipeline.train.__main__ import adapter_config
 from pipeline.train.data import Sample, pack
 from pipeline.train.loop import Loop, routed, token_losses
 from tests.bench import peers, records
@@ -70,7 +71,7 @@ def adapt(model: Any, kind: str, train: Train, tasks: tuple[str, ...]) -> Adapte
     """``moelora``, ``peft`` or ``loop`` (the published code's) in ``model``."""
     if kind == "peft":
         return PeftLora(model, train)
-    config = MoeLoraConfig.of(train, tasks)
+    config = adapter_config(train, tasks)
     return moelora.inject(model, config) if kind == "moelora" else ExpertLoop(model, config)
 
 
