@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,7 @@ main(stage, run, saves_on_stop=stage == "train")
 
 RETRAIN = """
 import sys
+import time
 from flows.retrain import retrain
 state = retrain(sys.argv[1], return_state=True)
 print("STATE", state.name, "|", state.message)
@@ -143,9 +145,16 @@ class Project:
         return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=self.root, **quiet)
 
     def resume(self, run: dict[str, Any], **answers: Any) -> bool:
-        """Send the form of a paused run; whether it was taken."""
+        """Send the form of a paused run; whether it was taken.
+
+        Prefect answers 503, "ask again", while another run holds its SQLite; its own client asks again.
+        """
         url = f"{self.api}/flow_runs/{run['id']}/resume"
-        answer = httpx.post(url, json={"run_input": answers}, trust_env=False)
+        for _ in range(20):
+            answer = httpx.post(url, json={"run_input": answers}, trust_env=False, timeout=60)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(1)
         answer.raise_for_status()
         return answer.json()["status"] == "ACCEPT"
 
