@@ -140,7 +140,7 @@ def _quantisation(compute: Compute) -> dict[str, Any]:
 def _multiply_in_bfloat16(model: Any) -> None:
     """Let the linear layers of ``model``'s blocks, and nothing else, compute in bfloat16.
 
-    Measured with SmolLM2-135M on a processor with AVX512-BF16: a training step takes 0.72 of
+    Measured with SmolLM2-135M on a processor with AVX512-BF16: a training step takes 0.70 of
     float32's time, no more than with the whole model in bfloat16, at half of the latter's error
     (of token losses 0.027 against 0.056, of the gradient of B 2.4 % against 4.3 %). What costs
     exactness there is the rounding of logits (0.029) and of the residual stream (0.026), neither

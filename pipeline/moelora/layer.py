@@ -71,26 +71,43 @@ class MoeLoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[.., d_in] -> [.., d_out] in the base's dtype."""
-        y: Tensor = self.base(x)
         if not self.routing.enabled:
-            return y
+            return self.base(x)  # type: ignore[no-any-return]
+        if self.routing.weights is None:
+            return self._mixed(x)
+        # Operation by operation what PEFT computes from the exported LoRA: logits of a batch
+        # of one task are equal to the last bit, where float32 alone would differ by 1e-4.
+        y: Tensor = self.base(x)
+        h = self._down(x, self.A)
+        update = functional.linear(h, self.B * self.routing.weights) * self.routing.scaling
+        return y + update.to(y.dtype)
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        """Rows or tokens of several tasks, each with its own weights."""
+        a: Tensor = self.A
+        b: Tensor = self.B
+        if self.training:
+            # Products in the base's dtype, sums over tokens in the matrix product's float32: with a
+            # base in bfloat16 a step takes 0.86 of the time that A in float32 would, at the same error.
+            weight: Tensor = self.base.weight  # type: ignore[assignment]
+            x = x.to(weight.dtype) if weight.is_floating_point() else x
+            a = a.to(x.dtype)
+        y: Tensor = self.base(x)
+        if self.training:
+            b = b.to(y.dtype)
+        h = self._down(x, a).to(self.A.dtype)
+        h = (h * fit(self.routing.scale, h)).to(b.dtype)
+        if y.dtype == h.dtype and y.dim() == 3 and y._base is None:
+            # Product and sum in one pass over y; in a view that would cost more than it saves.
+            return y.baddbmm_(h, b.T.expand(len(h), -1, -1))
+        return y + functional.linear(h, b).to(y.dtype)
+
+    def _down(self, x: Tensor, a: Tensor) -> Tensor:
+        """dropout(x) A^T, [.., d_in] -> [.., r] in the dtype of ``a``."""
         if self.training and self.dropout:
             dropped = draw_dropped(x, self.dropout)
-            h: Tensor = _DroppedLinear.apply(x, self.A, dropped)  # type: ignore[no-untyped-call]
-        else:
-            h = functional.linear(x.to(self.A.dtype), self.A)
-        if self.routing.weights is None:
-            h = h * fit(self.routing.scale, h)
-            if y.dtype == h.dtype and y.dim() == 3 and y._base is None:
-                # In place, product and sum in one, save 4 % of a step; in a view they would cost more.
-                y.baddbmm_(h, self.B.T.expand(len(h), -1, -1))
-                return y
-            update = functional.linear(h, self.B)
-        else:
-            # Operation by operation what PEFT computes from the exported LoRA: logits of a batch
-            # of one task are equal to the last bit, where float32 alone would differ by 1e-4.
-            update = functional.linear(h, self.B * self.routing.weights) * self.routing.scaling
-        return y + update.to(y.dtype)
+            return _DroppedLinear.apply(x, a, dropped)  # type: ignore[no-any-return, no-untyped-call]
+        return functional.linear(x.to(a.dtype), a)
 
 
 def features(linear: nn.Module) -> tuple[int, int]:

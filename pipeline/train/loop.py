@@ -5,15 +5,13 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from pipeline.errors import PipelineError, Stopped
 from pipeline.moelora import MoeLora, saving
@@ -23,6 +21,7 @@ from pipeline.train import checkpoint
 from pipeline.train.attention import packed
 from pipeline.train.checkpoint import State
 from pipeline.train.data import Batch, Sample, Tokens, batch, fit, part
+from pipeline.train.loss import TaskSums, token_losses, token_shares, weights
 from pipeline.train.ranks import Ranks
 
 
@@ -183,7 +182,7 @@ class Loop:
             self.progress.stop_requested = True
             self.progress.check_stop()
 
-    def _gather(self, sums: "TaskSums") -> None:
+    def _gather(self, sums: TaskSums) -> None:
         """Sum over ranks, and let all of them know whether one has to stop."""
         leave = self.progress.stop_requested or self.ranks.orphaned
         stop = torch.tensor([float(leave)], dtype=torch.float64)
@@ -269,29 +268,6 @@ class Loop:
         self.progress.count(resumed_at_step=self.state.step)
 
 
-class TaskSums:
-    """Summed token losses and counted tokens of each of ``tasks``, float64 on ``device``."""
-
-    def __init__(self, tasks: Iterable[str], device: str) -> None:
-        self.index = {task: i for i, task in enumerate(sorted(tasks))}
-        self.values = torch.zeros(2, len(self.index), dtype=torch.float64, device=device)
-
-    def add(self, row: Batch, losses: Tensor) -> None:
-        """Add the token losses [K] of ``row``; nothing waits for a GPU here."""
-        which = torch.tensor([self.index[task] for task in row.tasks], device=losses.device)
-        which = which.repeat_interleave(torch.tensor(row.answers, device=losses.device))
-        self.values[0].index_add_(0, which, losses.double())
-        self.values[1].index_add_(0, which, torch.ones_like(losses, dtype=torch.float64))
-
-    def totals(self) -> dict[str, float]:
-        """Summed loss of each task."""
-        return dict(zip(self.index, self.values[0].tolist(), strict=True))
-
-    def means(self) -> dict[str, float]:
-        """Mean token loss of each task."""
-        return dict(zip(self.index, (self.values[0] / self.values[1]).tolist(), strict=True))
-
-
 def flat_gradients(parameters: Sequence[Tensor]) -> Tensor:
     """Zeros [total size] that the parameters' gradients are views of: summed over ranks, measured
     and clipped as one tensor. A parameter that no token reaches has zeros there, not None."""
@@ -307,34 +283,6 @@ def routed(adapter: MoeLora, row: Batch) -> Iterator[None]:
     """Within, the model takes ``row``: each sample's own task weights and attention."""
     with adapter.token_tasks(row.tasks, row.lengths), packed(row.lengths):
         yield
-
-
-def token_losses(adapter: MoeLora, row: Batch) -> Tensor:
-    """Cross-entropy [K], float32, of every answer token; the head runs at those positions only."""
-    output: Any = adapter.model(
-        input_ids=row.ids, position_ids=row.positions, use_cache=False, logits_to_keep=row.predicting
-    )
-    return functional.cross_entropy(output.logits[0].float(), row.labels, reduction="none")
-
-
-def token_shares(samples: Sequence[Sample], loss: str) -> dict[str, float]:
-    """What one answer token of each task weighs in a step's loss; over all tokens it sums to 1.
-
-    ``tokens``: all weigh the same. ``tasks``: every task of the step weighs the same, so that one
-    with answers of a word is not drowned by one that writes reports.
-    """
-    counts: dict[str, int] = {}
-    for sample in samples:
-        counts[sample.task] = counts.get(sample.task, 0) + sample.answer_tokens
-    if loss == "tokens":
-        return dict.fromkeys(counts, 1 / sum(counts.values()))
-    return {task: 1 / (len(counts) * count) for task, count in counts.items()}
-
-
-def weights(row: Batch, shares: dict[str, float]) -> Tensor:
-    """[K] float32: the share of each token that ``row`` predicts."""
-    per_sample = torch.tensor([shares[task] for task in row.tasks], device=row.labels.device)
-    return per_sample.repeat_interleave(torch.tensor(row.answers, device=row.labels.device))
 
 
 def learning_rate(step: int, steps: int, warmup: float, peak: float) -> float:

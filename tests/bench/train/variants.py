@@ -24,7 +24,8 @@ from pipeline.stage import Progress
 from pipeline.train import attention
 from pipeline.train.__main__ import adapter_config
 from pipeline.train.data import Sample, pack
-from pipeline.train.loop import Loop, routed, token_losses
+from pipeline.train.loop import Loop, routed
+from pipeline.train.loss import token_losses
 from tests.bench import peers, records
 from tests.bench.children import Result
 from tests.bench.peers import Adapter, ExpertLoop, PeftLora

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.moelora import MoeLoraConfig, inject
-from pipeline.train import attention, data, loop
+from pipeline.train import attention, data, loop, loss
 from pipeline.train.data import Sample
 from tests.pipeline.moelora.conftest import ARCHITECTURES, GATES, VOCABULARY, randomise, tiny
 
@@ -30,7 +30,7 @@ def test_packed_equals_separate_forward_and_backward(architecture: str, gate: An
         losses = []
         for row in rows:
             with loop.routed(adapter, row):
-                losses.append(loop.token_losses(adapter, row))
+                losses.append(loss.token_losses(adapter, row))
                 losses[-1].sum().backward()
         gradients = [p.grad.clone() for p in adapter.adapter_parameters().values() if p.grad is not None]
         return torch.cat(losses).detach(), gradients
@@ -54,7 +54,7 @@ def test_the_loss_is_that_of_full_logits_at_answer_tokens_only() -> None:
         attention.enable(adapter.model)
         row = data.batch([sample], "cpu")
         with loop.routed(adapter, row):
-            losses = loop.token_losses(adapter, row)
+            losses = loss.token_losses(adapter, row)
     assert torch.allclose(losses, wanted, atol=1e-5)
 
 

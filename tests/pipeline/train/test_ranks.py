@@ -18,7 +18,7 @@ from pipeline import paths
 from pipeline.errors import ParamsError
 from pipeline.moelora import MoeLoraConfig, inject, saving
 from pipeline.params import Params
-from pipeline.train import attention, data, loop, ranks
+from pipeline.train import attention, data, loop, loss, ranks
 from pipeline.train.data import Sample
 from tests.pipeline.moelora.conftest import randomise, tiny
 from tests.pipeline.train.conftest import Project, wait_for
@@ -127,7 +127,7 @@ def test_a_sharded_base_computes_the_same_from_its_parts() -> None:
     def computed() -> tuple[torch.Tensor, torch.Tensor]:
         gradients = loop.flat_gradients(list(adapter.adapter_parameters().values()))
         with loop.routed(adapter, row):
-            losses = loop.token_losses(adapter, row)
+            losses = loss.token_losses(adapter, row)
             losses.sum().backward()
         return losses.detach(), gradients
 

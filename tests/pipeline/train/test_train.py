@@ -74,7 +74,7 @@ def test_the_first_and_the_last_losses_never_overlap(
 def test_validation_loss_of_the_saved_adapter_is_the_best_of_the_report(project: Project) -> None:
     from pipeline import base
     from pipeline.moelora import saving
-    from pipeline.train import attention, data, loop
+    from pipeline.train import attention, data, loop, loss
 
     project.checkout.params(train__learning_rate=0.3, train__clip=100.0)  # so that the end is not the best
     report = train()
@@ -88,7 +88,7 @@ def test_validation_loss_of_the_saved_adapter_is_the_best_of_the_report(project:
     for sample in (tokens[name] for name in chosen["sample_id"]):
         row = data.batch([sample], "cpu")
         with torch.no_grad(), loop.routed(adapter, row):
-            losses = loop.token_losses(adapter, row)
+            losses = loss.token_losses(adapter, row)
         sums[sample.task][0] += losses.sum().item()
         sums[sample.task][1] += len(losses)
     mean = sum(loss / count for loss, count in sums.values()) / len(sums)
@@ -183,7 +183,7 @@ def test_a_finished_training_is_not_repeated_and_a_changed_one_never_resumes(pro
 def test_training_ends_when_patience_does_and_a_stop_changes_nothing(project: Project) -> None:
     # Faster with every step, until it gets no better.
     project.checkout.params(
-        train__learning_rate=10.0, train__warmup=1.0, train__validate_every=2, train__patience=2
+        train__learning_rate=50.0, train__warmup=1.0, train__validate_every=2, train__patience=2
     )
     report = train()
     assert report["stopped_early"]
