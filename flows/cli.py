@@ -14,10 +14,9 @@ from types import FrameType
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from flows import repository
+from flows.terminal import err, new_table, next_step, out, plain, print_json, say, show_changes
 from pipeline import STAGES, paths
 from pipeline.errors import InputError, ParamsError, PipelineError, ReleaseCorrupt, Stopped
 
@@ -28,8 +27,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 
 Stage = StrEnum("Stage", {stage: stage for stage in STAGES})  # type: ignore[misc]
 Action = StrEnum("Action", {action: action for action in ("start", "stop", "status")})  # type: ignore[misc]
@@ -55,7 +52,7 @@ def main() -> NoReturn:
     try:
         app(prog_name="moelora")
     except PipelineError as error:
-        err.print(f"[bold red]error[/] {_plain(str(error))}", soft_wrap=True)
+        err.print(f"[bold red]error[/] {plain(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
     sys.exit(0)
 
@@ -76,7 +73,7 @@ def retrain(
     try:
         with repository.one_at_a_time():
             name = _make_ready(inbox, include, batch, settings)
-            _prefect(say=True)
+            _prefect(tell=True)
             from flows.retrain import retrain as flow
 
             state = flow(name, return_state=True)
@@ -99,7 +96,7 @@ def prepare(
         stages.end_leftovers()
         _make_ready(inbox, include, batch, settings)
         repository.track_inbox()
-    _next("all that the stages need is there", "dvc repro")
+    next_step("all that the stages need is there", "dvc repro")
 
 
 @app.command(epilog="Example: moelora stage train")
@@ -120,12 +117,12 @@ def stage(
                 _prepare_base()
             if name == "publish":
                 _prepare_s3()
-            ran = stages.run(str(name), lambda line: out.print(_plain(line)), lambda _: None, force)
+            ran = stages.run(str(name), lambda line: out.print(plain(line)), lambda _: None, force)
     except KeyboardInterrupt:
         raise Stopped("stopped: run the same command again to go on") from None
     following = STAGES[STAGES.index(str(name)) + 1 :]
     what = "done" if ran else "nothing to do: nothing it depends on has changed"
-    _next(f"{name}: {what}", f"moelora stage {following[0]}" if following else "moelora releases")
+    next_step(f"{name}: {what}", f"moelora stage {following[0]}" if following else "moelora releases")
 
 
 @app.command("sample-data", epilog="Example: moelora sample-data --to /tmp/sample")
@@ -145,14 +142,93 @@ def sample_data(
     if to is None:
         folder.chmod(0o700)
         folder.parent.chmod(0o700)
-    _next(f"{written['records']} records of {len(written['tasks'])} tasks in {folder}", "moelora retrain")
+    next_step(f"{written['records']} records of {len(written['tasks'])} tasks in {folder}", "moelora retrain")
 
 
 @app.command(epilog="Example: moelora base")
 def base() -> None:
     """Prepare the base model that params.yaml names in models/base."""
     _prepare_base()
-    _next(f"the base model is in {paths.BASE}", "moelora retrain")
+    next_step(f"the base model is in {paths.BASE}", "moelora retrain")
+
+
+# Privacy -------------------------------------------------------------------------------------
+
+
+@app.command(epilog="Example: moelora deidentify note.txt")
+def deidentify(
+    file: Annotated[Path, typer.Argument(help="A text, or JSON lines with text, or input and target.")],
+    limit: Annotated[int, typer.Option(help="Lines of JSON to show.")] = 10,
+) -> None:
+    """Show what de-identification would do to a file: what is found, struck out, and its surrogate.
+
+    Shows the original text: for eyes that may see it. Surrogates are drawn with a key of this
+    run alone; data is de-identified by `moelora stage deidentify`.
+    """
+    import secrets
+    from collections import Counter
+
+    from pipeline.deidentify import preview
+    from pipeline.params import Params
+
+    settings = Params.load().deidentify
+    key = secrets.token_bytes(32)
+    counts: Counter[str] = Counter()
+    for fields in preview.texts(file, limit):
+        for pieces in preview.pieces(fields, key, settings.min_score, settings.dates):
+            show_changes(pieces)
+            counts.update(piece.kind for piece in pieces if piece.kind)
+    said = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items())) or "nothing"
+    next_step(f"found: {said}", "moelora audit-phi LABELLED, for recall and precision")
+
+
+@app.command("audit-phi", epilog="Example: moelora audit-phi labelled.jsonl.gz --spans found.jsonl")
+def audit_phi(
+    gold: Annotated[Path, typer.Argument(help="JSON lines: doc_id, text, spans [{start, end, category}].")],
+    spans: Annotated[
+        Path | None, typer.Option(help="Write what was found there: doc_id, spans [{start, end, kind}].")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure de-identification on labelled text: recall by kind with intervals, and precision."""
+    from rich.progress import track
+
+    from pipeline.deidentify import detect, labelled
+    from pipeline.files import write_atomically
+    from pipeline.params import Params
+
+    everything = labelled.read(gold)
+    documents = [document for document in everything if document.language.lower().split("-")[0] == "en"]
+    if not documents:
+        raise InputError(f"{gold} holds no English documents, and detection is for English")
+    detector = detect.detector(Params.load().deidentify.min_score)
+    found = []
+    starts = range(0, len(documents), detect.BATCH)
+    for start in track(starts, "searching", console=err, transient=True):
+        batch = documents[start : start + detect.BATCH]
+        for document, its in zip(batch, detector.detect([each.text for each in batch]), strict=True):
+            found.append(labelled.in_group(document.text, its, document.doc_id))
+    if spans:
+        write_atomically(spans, "".join(f"{line}\n" for line in labelled.as_predictions(documents, found)))
+    rows = labelled.recalls(documents, found)
+    if as_json:
+        print_json([row._asdict() for row in rows])
+        return
+    table = new_table("source", "kind", "found", "recall", "95 %", "precision")
+    for row in rows:
+        table.add_row(
+            row.source,
+            row.category,
+            f"{row.found}/{row.labelled}",
+            f"{row.recall:.4f}",
+            f"{row.low:.3f} to {row.high:.3f}",
+            "" if row.precision is None else f"{row.precision:.4f}",
+        )
+    out.print(table)
+    step = f"moelora deidentify {gold}" if spans is None else f"compare {spans} with the labels"
+    others = len(everything) - len(documents)
+    left = f"; {others} of other languages were left out" if others else ""
+    next_step(f"{len(documents)} documents{left}", step)
 
 
 # Releases ------------------------------------------------------------------------------------
@@ -175,9 +251,9 @@ def releases(as_json: Json = False) -> None:
         for each in registry.releases()
     ]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    table = _table("release", "published", "files", "MB", "")
+    table = new_table("release", "published", "files", "MB", "")
     for row in rows:
         mark = "champion" if row["champion"] else ""
         table.add_row(
@@ -185,7 +261,7 @@ def releases(as_json: Json = False) -> None:
         )
     out.print(table)
     promotable = [row["id"] for row in rows if not row["champion"]]
-    _next(
+    next_step(
         f"{len(rows)} releases",
         f"moelora promote {promotable[-1]} --reason …" if promotable else "moelora retrain",
     )
@@ -224,7 +300,7 @@ def promote(
         confirm_other_comparison,
         return_state=True,
     ).result()
-    _next(f"the champion is {release}", 'moelora predict --task TASK --text "…"')
+    next_step(f"the champion is {release}", 'moelora predict --task TASK --text "…"')
 
 
 @app.command(epilog='Example: moelora rollback --reason "wrong on triage" --to 0123456789abcdef')
@@ -246,7 +322,7 @@ def rollback(
         tell(now)
     else:
         err.print("Prefect is not reachable and was not told; the pointer is moved all the same.")
-    _next(f"the champion is {now.release}", "moelora history")
+    next_step(f"the champion is {now.release}", "moelora history")
 
 
 @app.command(epilog="Example: moelora verify 0123456789abcdef")
@@ -254,13 +330,13 @@ def verify(release: ReleaseId, as_json: Json = False) -> None:
     """Read every byte of a published release and compare it with the manifest."""
     problems = _registry().verify(release)
     if as_json:
-        _print_json({"release": release, "problems": problems})
+        print_json({"release": release, "problems": problems})
     if problems:
         raise ReleaseCorrupt(
             f"release {release}: {'; '.join(problems)}: publish it again by `moelora retrain`"
         )
     if not as_json:
-        _next(f"release {release} is whole", f"moelora pull {release}")
+        next_step(f"release {release} is whole", f"moelora pull {release}")
 
 
 @app.command(epilog="Example: moelora pull 0123456789abcdef --to /srv/adapter")
@@ -270,7 +346,9 @@ def pull(
 ) -> None:
     """Fetch a release, every file compared with its digest: whole or not at all."""
     folder = _registry().pull(release, to)
-    _next(f"release {release} is in {folder}", f'moelora predict --release {release} --task TASK --text "…"')
+    next_step(
+        f"release {release} is in {folder}", f'moelora predict --release {release} --task TASK --text "…"'
+    )
 
 
 @app.command(
@@ -305,9 +383,9 @@ def predict(
     question = sys.stdin.read() if text == "-" else text
     answer = prediction.predict(folder, task, question, choice, task_fallback)
     if as_json:
-        _print_json({"release": release, "task": task, "answer": answer})
+        print_json({"release": release, "task": task, "answer": answer})
     else:
-        out.print(_plain(answer))
+        out.print(plain(answer))
 
 
 @app.command(epilog="Example: moelora history --json")
@@ -315,15 +393,19 @@ def history(as_json: Json = False) -> None:
     """Show what was published, promoted and rolled back, by whom as claimed, and why."""
     entries = _registry().history()
     if as_json:
-        _print_json(entries)
+        print_json(entries)
         return
-    table = _table("at", "event", "release", "by", "reason")
+    table = new_table("at", "event", "release", "by", "reason")
     for entry in entries:
         table.add_row(
-            entry["at"][:19], entry["event"], entry["release"] or "", entry["by"], _plain(entry["reason"])
+            entry["at"][:19],
+            entry["event"],
+            entry["release"] or "",
+            entry["by"],
+            plain(entry["reason"]),
         )
     out.print(table)
-    _next(f"{len(entries)} entries", "moelora releases")
+    next_step(f"{len(entries)} entries", "moelora releases")
 
 
 # The machine ---------------------------------------------------------------------------------
@@ -337,14 +419,14 @@ def doctor(as_json: Json = False) -> None:
     found = checks(_key_id)
     missing = [each for each in found if each.state == "missing"]
     if as_json:
-        _print_json([each._asdict() for each in found])
+        print_json([each._asdict() for each in found])
     else:
-        table = _table("", "what", "found", "to do")
+        table = new_table("", "what", "found", "to do")
         colours = {"ok": "[green]ok[/]", "later": "[yellow]later[/]", "missing": "[red]missing[/]"}
         for each in found:
-            table.add_row(colours[each.state], each.what, _plain(each.found), _plain(each.remedy))
+            table.add_row(colours[each.state], each.what, plain(each.found), plain(each.remedy))
         out.print(table)
-        _next(f"{len(missing)} missing", missing[0].remedy if missing else "moelora retrain")
+        next_step(f"{len(missing)} missing", missing[0].remedy if missing else "moelora retrain")
     raise typer.Exit(1 if missing else 0)
 
 
@@ -352,7 +434,7 @@ def doctor(as_json: Json = False) -> None:
 def ui() -> None:
     """Make sure that Prefect's page is there, and print its address."""
     url = _prefect()
-    _next(f"Prefect's page: {url}", "moelora retrain")
+    next_step(f"Prefect's page: {url}", "moelora retrain")
 
 
 @app.command(epilog="Example: moelora services stop")
@@ -369,7 +451,7 @@ def services(action: Annotated[Action, typer.Argument(help="What to do.", show_d
     prefect = local_prefect.address()
     out.print(f"Prefect: {local_prefect.page(prefect) if prefect else 'not running'}")
     out.print(f"S3: {_local_s3_address()}")
-    _next(f"services {action}", "moelora retrain" if action == "stop" else "moelora services stop")
+    next_step(f"services {action}", "moelora retrain" if action == "stop" else "moelora services stop")
 
 
 # What a run needs ----------------------------------------------------------------------------
@@ -400,7 +482,7 @@ def _fill_inbox(
     if folder is not None:
         had_sample = inbox.SAMPLE.is_dir()
         arrival = inbox.link(folder, patterns, batch)
-        _say(
+        say(
             f"inbox: batch {arrival.batch}: {arrival.linked} files linked, {arrival.already} there already, "
             f"{arrival.ignored} ignored" + (", sample data removed" if had_sample else "")
         )
@@ -408,14 +490,14 @@ def _fill_inbox(
     if include:
         raise InputError("--include chooses among the files of --inbox: name a folder by --inbox")
     if inbox.drop_sample():
-        _say("inbox: sample data removed, since other data has come")
+        say("inbox: sample data removed, since other data has come")
     if not any(inbox.files()):
         from pipeline import sample_data as sample
 
         written = sample.write(inbox.SAMPLE)
         for each in (inbox.SAMPLE, paths.INBOX):
             each.chmod(0o700)
-        _say(f"inbox: empty, so {written['records']} records of sample data are used")
+        say(f"inbox: empty, so {written['records']} records of sample data are used")
     return batch or "manual"
 
 
@@ -436,7 +518,7 @@ def _prepare_base() -> None:
     from pipeline.params import Params
 
     if not paths.BASE.is_dir():
-        _say("base: preparing the base model, once")
+        say("base: preparing the base model, once")
     with redirect_stdout(sys.stderr):
         model.prepare(Params.load().base)
 
@@ -477,15 +559,15 @@ def _prepare_s3() -> None:
         local_s3.start()
 
 
-def _prefect(say: bool = False) -> str:
+def _prefect(tell: bool = False) -> str:
     """Settle the Prefect server of this process; the address of its page."""
     from flows import local_prefect
 
-    if say and local_prefect.address() is None:
-        _say("prefect: starting a server, it stays")
+    if tell and local_prefect.address() is None:
+        say("prefect: starting a server, it stays")
     page = local_prefect.page(local_prefect.ensure())
-    if say:
-        _say(f"watch it at {page}/runs")
+    if tell:
+        say(f"watch it at {page}/runs")
     return page
 
 
@@ -533,7 +615,7 @@ def _print_outcome(name: str, message: str, as_json: bool) -> None:
     scores["mean"] = {"base": mean["base"]["score"], "adapter": mean["candidate"]["score"]}
     undecided = reports["gate"]["undecided"]
     if as_json:
-        _print_json(
+        print_json(
             {
                 "outcome": name,
                 "message": message,
@@ -544,60 +626,34 @@ def _print_outcome(name: str, message: str, as_json: bool) -> None:
             }
         )
         return
-    table = _table("task", "base", "adapter", "")
+    table = new_table("task", "base", "adapter", "")
     for task, score in scores.items():
         values = [score["base"], score["adapter"]]
         shown = ["" if value is None else f"{value:.3f}" for value in values]
         change = "" if None in values else f"{values[1] - values[0]:+.3f}"
         table.add_row(task, *shown, change)
     out.print(table)
-    out.print(f"[bold {'red' if name == 'Blocked' else 'green'}]{name}[/] {_plain(message)}", soft_wrap=True)
+    out.print(f"[bold {'red' if name == 'Blocked' else 'green'}]{name}[/] {plain(message)}", soft_wrap=True)
     champion = _registry().channel() if release else None
     if champion and champion.release == release:
-        _next(f"verdict: {verdict}; it is the champion", 'moelora predict --task … --text "…"')
+        next_step(f"verdict: {verdict}; it is the champion", 'moelora predict --task … --text "…"')
     elif release:
         confirm = "".join(f" --confirm {task}" for task in undecided)
-        _next(f"verdict: {verdict}", f'moelora promote {release} --by NAME --reason "…"{confirm}')
+        next_step(f"verdict: {verdict}", f'moelora promote {release} --by NAME --reason "…"{confirm}')
     else:
-        _next(f"verdict: {verdict}", "see reports/gate.json, or the gate's table in Prefect's page")
+        next_step(f"verdict: {verdict}", "see reports/gate.json, or the gate's table in Prefect's page")
 
 
 def _print_gate(gate: dict[str, Any]) -> None:
-    table = _table("outcome", "rule", "task", "why")
+    table = new_table("outcome", "rule", "task", "why")
     for rule in gate["rules"]:
-        table.add_row(rule["outcome"], rule["rule"], rule["task"] or "", _plain(rule["why"]))
+        table.add_row(rule["outcome"], rule["rule"], rule["task"] or "", plain(rule["why"]))
     out.print(table)
 
 
 def _read(name: str) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(paths.report(name).read_text(encoding="utf-8"))
     return report
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def _say(text: str) -> None:
-    """A step of the preparation; on standard error, since standard output may be a machine's."""
-    err.print(_plain(text), soft_wrap=True)
-
-
-def _next(done: str, step: str) -> None:
-    """The last lines: what was done, and what to do next."""
-    out.print(f"{_plain(done)}\n[bold]next:[/] {_plain(step)}", soft_wrap=True)
-
-
-def _plain(text: str) -> str:
-    """``text`` as it is, though it may look like Rich's markup."""
-    return text.replace("[", r"\[")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""What commands print: tables, JSON for machines, the next step."""
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def new_table(*columns: str) -> Table:
+    """A table without lines whose long cells fold."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def say(text: str) -> None:
+    """A step of the preparation; on standard error, since standard output may be a machine's."""
+    err.print(plain(text), soft_wrap=True)
+
+
+def next_step(done: str, step: str) -> None:
+    """The last lines: what was done, and what to do next."""
+    out.print(f"{plain(done)}\n[bold]next:[/] {plain(step)}", soft_wrap=True)
+
+
+def show_changes(pieces: Iterable[tuple[str, str, str | None]]) -> None:
+    """Stretches of text (before, after, kind or None): what is replaced in red, what stands for it in
+    green; between marks where there are no colours."""
+    shown = Text()
+    for before, after, kind in pieces:
+        if kind is None:
+            shown.append(before)
+        elif out.color_system:
+            shown.append(before, "red strike").append(after, "bold green")
+        else:
+            shown.append(f"[-{before}-]{{+{after}+}}")
+    out.print(shown, soft_wrap=True)
+
+
+def plain(text: str) -> str:
+    """``text`` as it is, though it may look like Rich's markup."""
+    return text.replace("[", r"\[")
