@@ -12,14 +12,19 @@ from pipeline.deidentify import dates
 from pipeline.deidentify.spans import Span
 from pipeline.deidentify.vocabulary import (
     AMBIGUOUS,
+    CITY_ABBREVIATIONS,
     EPONYM_NOUN,
     EPONYMS,
+    FUNCTION_WORDS,
     HOSPITALS,
     MEDICAL,
     STATES,
     TITLES,
+    UNLIKELY_ENDING,
+    WIDE_COUNTRIES,
     WIDE_PLACES,
     common_words,
+    countries,
     is_medical,
     names,
     plain_first_names,
@@ -57,6 +62,26 @@ FACILITY = re.compile(
     rf"Surgery\s+Center|Care\s+Center|Medical\s+School|Sanatorium))\b(?:[ ]of[ ](?P<town>{_CITY}))?"
 )
 
+_PART = (
+    r"(?:(?!I\b)(?![a-zß-öø-ÿ])(?:[^\W\d_]{1,4}\b\.|[^\W\d_][\w'’/()-]*)|\d+[A-Za-z]?\b(?:\.(?=\n|[ ][a-z]))?"
+    r"|C/|u\.|(?:of|and|de|d['’]\w+|del|della|di|da|do|du|la|le|el|tér|út|útja|utca|põik|ter|van|von|den|str)\b\.?)"
+)
+"""A word of an address: capitalised, a number, or one of the small words of streets and towns; a dot
+ends a short word or a number inside a sentence, and no sentence."""
+_PARTS = rf"{_PART}(?:(?:,?[ ]|,?[ ]?\n[ ]?,?[ ]?){_PART}){{1,14}}"
+_WITH_UNIT = (
+    rf"\d{{1,6}}[A-Za-z]?[ ]{_PART}(?:[ ]{_PART}){{0,6}}?"
+    rf"[,\s]{{1,3}}(?:Suite|Ste|Apt|Apartment|Unit)\b\.?[ ]?#?\d+(?:[,\s]{{1,4}}{_PART}){{0,8}}"
+)
+"""A house number and a unit with nothing but capitalised words and numbers between, and what follows."""
+_STREET_WORLDWIDE = (
+    rf"(?:\d{{1,6}}[A-Za-z]?[ ])?(?:{_WORD}"
+    r"(?:stra(?:ß|ss)e|straat|gata|gatan|vej|vegen|veien|väg|vägen|laan|katu|tie|ulica|utca|kuja|weg|gasse)"
+    r"|(?:Rua|Rue|Via|Viale|Calle|C/|Avenida|Avenue|Strada|Piazza|Praça|Paseo|Carrer|Ulica|Chemin|Boulevard|Corso)"
+    rf"(?:[ ]{_PART}){{1,5}}?)[ ]\d{{1,5}}[A-Za-z]?\b"
+)
+"""Streets as they are written in other languages: the number comes last."""
+
 _LABEL = (
     r"(?:MRN|M\.R\.N\.?|med(?:ical|\.)?\s+rec(?:ord|\.)?|(?:health|hospital|patient|pt|chart|encounter|visit|accession|specimen|case|claim|"
     r"account|acct\.?|member|subscriber|group|insurance|ins\.?|policy|plan|beneficiary|medicare|medicaid|licen[cs]e|"
@@ -86,6 +111,7 @@ _NAME = rf"(?:[^\W\d_a-z]\.|(?!I\b){_WORD})"
 _PARTICLE = r"(?:(?:van|von|der|den|de|del|da|di|la|le|bin|al)[ ]){0,2}"
 _NAMES = rf"{_NAME}(?:[ ]{_PARTICLE}{_NAME}){{0,2}}"
 _MONTHS = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_GENERIC = r"(?:General|City|County|Community|Memorial|University|Regional|District)"
 _NAME_LABEL = (
     r"(?:Patient(?:['’]s)?(?:\s+name)?|Name|Pt|Attending|Physician|Provider|Surgeon|Signed(?:\s+by)?|"
     r"(?:Electronically\s+)?[Ss]igned\s+by|Dictated\s+by|Referred\s+by|Referring|Ordered\s+by|Author|Contact|Emergency\s+contact|"
@@ -141,6 +167,34 @@ def _is_likely_person(match: re.Match[str]) -> bool:
     words = _name_words(match["phi"])
     known = names().first | names().last
     return _is_person(match) and any(word in known and word not in common_words() for word in words)
+
+
+def _is_addressed(match: re.Match[str]) -> bool:
+    """After a title in small letters: a known name, and an English word only after one like "mr."."""
+    title, *words = re.findall(r"[a-z]+(?:-[a-z]+)?", match["phi"])
+    known = names().first | names().last
+    plain = title in ("mr", "mrs", "ms", "miss") or (title == "dr" and "." in match["phi"])
+    return all(
+        word in known and (word not in common_words() or (plain and word in AMBIGUOUS)) for word in words
+    )
+
+
+def _is_described(match: re.Match[str]) -> bool:
+    """Before "is a 56-year-old": words of names alone, whatever else they mean."""
+    words = _name_words(match["phi"])
+    known = names().first | names().last
+    return bool(words) and all(
+        len(word) > 2 and word in known and word not in FUNCTION_WORDS | MEDICAL for word in words
+    )
+
+
+def _is_greeted(match: re.Match[str]) -> bool:
+    word = match["phi"].lower()
+    return word in names().first and word not in FUNCTION_WORDS | MEDICAL | {"will", "may", "today"}
+
+
+def _is_street(match: re.Match[str]) -> bool:
+    return not any(is_medical(word) for word in re.findall(r"[^\W\d_]+", match["phi"]))
 
 
 def _is_place(text: str) -> bool:
@@ -243,6 +297,18 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
         None,
     ),
     ("0", "ADDRESS", re.compile(rf"(?P<phi>{ADDRESS.pattern})"), None),
+    ("0", "ADDRESS", re.compile(rf"(?<![\w-])(?P<phi>{_WITH_UNIT})"), _is_street),
+    ("0", "ADDRESS", re.compile(rf"(?<![\w-])(?P<phi>{_STREET_WORLDWIDE})"), _is_street),
+    (
+        "0",
+        "ADDRESS",
+        re.compile(
+            r"\b(?:(?:address|office)(?:[ ]is)?(?:[ ]to)?(?:[ ]the[ ]same)?(?:[ ]at|:|[ ]is)?|"
+            r"(?:arrived|located|live[sd]?|living|resid(?:es?|ed|ing))[ ](?:at|in))[:\s]+"
+            rf"(?P<phi>(?:the[ ]corner[ ]of[ ])?{_PARTS})"
+        ),
+        lambda match: any(c.isdigit() for c in match["phi"]) and _is_street(match),
+    ),
     (
         "0",
         "ADDRESS",
@@ -313,7 +379,25 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
         "",
         "NAME",
         re.compile(r"\b(?P<phi>(?:dr|mr|mrs|ms|doctor|nurse|miss)(?:\s?\.)?\s+[a-z]{3,}(?:-[a-z]+)?)\b"),
-        _is_likely_person,
+        _is_addressed,
+    ),
+    (
+        "year",
+        "NAME",
+        re.compile(
+            r"(?<![\w.@/-])(?P<phi>[^\W\d_]{3,}(?:[ ][^\W\d_]{3,})?)"
+            r"(?=[ ](?:is|was)[ ]an?[ ](?:[a-z]+[ ,]+){0,3}?\d{1,3}[ ]?-?[ ]?year)"
+        ),
+        _is_described,
+    ),
+    (
+        "you",
+        "NAME",
+        re.compile(
+            r"\b(?:nice|good|great|glad)\s+(?:to\s+)?(?:see|seeing|meet|meeting)\s+you\s*,?\s+(?P<phi>[^\W\d_]{3,})\b",
+            re.I,
+        ),
+        _is_greeted,
     ),
     (
         ",",
@@ -348,13 +432,45 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
         _is_person,
     ),
     (
+        ":",
+        "LOCATION",
+        re.compile(
+            rf"\b(?i:where|venue|location|birthplace|city|town)[ ]?:[ ]*(?P<phi>{_CITY}(?:[ ]\({_WORD}\))?)"
+        ),
+        lambda match: _is_place(match["phi"]),
+    ),
+    (
+        "in",
+        "LOCATION",
+        re.compile(rf"\b(?:I['’]m|I[ ]am|[Ww]e['’]re|[Ww]e[ ]are|now|currently)[ ]in[ ](?P<phi>{_CITY})"),
+        lambda match: _is_place(match["phi"]),
+    ),
+    (
+        "",
+        "LOCATION",
+        re.compile(
+            rf"\b(?:at|to|in|from)[ ](?P<phi>{'|'.join(CITY_ABBREVIATIONS)})"
+            r"(?=[,.;?!)]|[ ](?:on|in|with|for)\b|\s*$)"
+        ),
+        None,
+    ),
+    (
+        "ospital",
+        "FACILITY",
+        re.compile(
+            r"\b(?:at|to|from|in)[ ](?:the[ ])?"
+            rf"(?P<phi>{_GENERIC}(?:[ ]{_GENERIC})?[ ]Hospital)\b"
+        ),
+        None,
+    ),
+    (
         "",
         "LOCATION",
         re.compile(
             rf"\b(?:lives?|lived|living|resid(?:es?|ed|ing)|moved|moving|relocated|grew\s+up|born|raised|travel(?:s|ed|led|ing|ling)|flew|"
             rf"visiting|visited|stationed|emigrated|immigrated)\s+(?:here\s+|back\s+)?(?:in|to|from|near|outside)\s+(?P<phi>{_CITY})"
         ),
-        lambda match: _is_place(match["phi"]),
+        lambda match: match["phi"] in WIDE_COUNTRIES or _is_place(match["phi"]),
     ),
     (
         "",
@@ -400,6 +516,16 @@ _WITH_INITIAL = re.compile(rf"\b(?P<first>{_WORD})[ ][A-Z]\.[ ]?(?P<last>{_WORD}
 _FIRST_AND_INITIAL = re.compile(rf"\b(?P<first>{_WORD})[ ](?P<last>[A-Z])(?P<dot>\.|(?=['’]s|[,;)]|$))")
 
 
+_COUNTRIES = frozenset(countries())
+_COORDINATED = re.compile(
+    rf"(?<![\w.@/-]){_WORD}(?:,[ ]{_WORD}){{0,4}},?[ ](?:and|&)[ ]{_WORD}(?![ ]?[\w@/-]*[A-Z])"
+)
+_SMALL_SURNAME = re.compile(
+    r"[ ](?P<last>[a-z]{3,})(?![\w@/])(?P<end>[ ]?[,.;:?!)]|[ ](?:is|was|has)\b|['’]s|\s*(?:\n|$))?"
+)
+"""After a first name: transcribed speech has no capitals."""
+
+
 def _names_a_facility(head: str) -> bool:
     """More than "The Hospital" or "Emergency Clinic": some word before the type names it."""
     words = re.findall(r"[^\W\d_]+", head.lower())
@@ -441,6 +567,30 @@ def find(text: str) -> Iterator[Span]:
     yield from _known_names(text)
 
 
+def _is_surname(word: str, ends: bool) -> bool:
+    """One that is an English word too ("ward") only where the phrase ends with it."""
+    return word in names().last and (word not in common_words() or (ends and word in AMBIGUOUS))
+
+
+def _coordinated(match: re.Match[str]) -> Iterator[Span]:
+    """Capitalised words in a row, "Okafor, Reed and White": one is a surname, none is anything else."""
+    first, last, _, _ = names()
+    places = [each.span() for each in re.finditer(rf"{_WORD}", match[0])]
+    words = [match[0][start:end].lower() for start, end in places]
+    if any(word in EPONYMS - last for word in words) or any(
+        match[0][start:end].isupper() or match[0][start:end] in _COUNTRIES for start, end in places
+    ):
+        return
+    sure = [word for word in words if word in last and word not in common_words()]
+    possible = all(
+        word in last or word in first or not (word in common_words() or UNLIKELY_ENDING.search(word))
+        for word in words
+    )
+    if sure and possible and not any(word in MEDICAL or is_medical(word) for word in words):
+        for start, end in places:
+            yield Span(match.start() + start, match.start() + end, "NAME")
+
+
 def _known_names(text: str) -> Iterator[Span]:
     """Names by the lists: first names alone, before a surname or an initial; and words around an initial."""
     first, last, _, _ = names()
@@ -458,9 +608,14 @@ def _known_names(text: str) -> Iterator[Span]:
         if not words & common and not any(is_medical(word) for word in words):
             yield Span(match.start(), match.end(), "NAME")
     plain = plain_first_names()
+    for match in _COORDINATED.finditer(text) if " and " in text or " & " in text else ():
+        if not EPONYM_NOUN.match(text, match.end()):
+            yield from _coordinated(match)
     for match in _CASED_WORD.finditer(text):
         if match[0].lower() in plain and not EPONYM_NOUN.match(text, match.end()):
-            yield Span(match.start(), match.end(), "NAME")
+            surname = _SMALL_SURNAME.match(text, match.end()) if match[0].islower() else None
+            whole = surname is not None and _is_surname(surname["last"], surname["end"] is not None)
+            yield Span(match.start(), surname.end("last") if surname and whole else match.end(), "NAME")
     position = 0
     while full := _FULL_NAME.search(text, position):
         position = full.end("first")

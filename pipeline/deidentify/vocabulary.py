@@ -220,6 +220,13 @@ WIDE_PLACES = words(
 """Words of regions as wide as a continent, and of the United States and Kingdom: they identify nobody."""
 
 
+WIDE_COUNTRIES = frozenset(("United States", "United Kingdom", "USA", "US", "UK", "U.S.", "U.K."))
+"""Countries among WIDE_PLACES: a place where somebody is said to live or to travel to."""
+
+CITY_ABBREVIATIONS = ("NYC", "LA", "SF", "DC", "D\\.C\\.", "Philly", "Vegas")
+"""Regular expressions of what people call large American cities."""
+
+
 class Names(NamedTuple):
     """Lower-case names of people."""
 

@@ -52,6 +52,33 @@ def found(engine: Detector, text: str) -> set[tuple[str, str]]:
         ("lives in Sunnyvale, CA and", "LOCATION", "Sunnyvale, CA"),
         ("admitted to St. Mary's Hospital on", "FACILITY", "St. Mary's Hospital"),
         ("born on 03/09/1931", "DATE", "03/09/1931"),
+        ("next patient is christine cooper , date of birth", "NAME", "christine cooper"),
+        ("hello , mr . ward . nice to", "NAME", "mr . ward"),
+        ("so tyler is a 56 -year-old male", "NAME", "tyler"),
+        ("Mason Ward is a pleasant 80-year-old male", "NAME", "Mason Ward"),
+        ("hey it's nice to see you jack i know", "NAME", "jack"),
+        ("Okafor, Reed and White were the founders.", "NAME", "White"),
+        ("pt from NYC, last seen", "LOCATION", "NYC"),
+        ("I'm in Tromsø, at a meeting", "LOCATION", "Tromsø"),
+        ("He will be travelling to United States next week", "LOCATION", "United States"),
+        ("seen at General Hospital, then sent home", "FACILITY", "General Hospital"),
+        (
+            "to 17 Timms Drive Suite 215 Albany\n New Zealand 79879 now",
+            "ADDRESS",
+            "17 Timms Drive Suite 215 Albany\n New Zealand 79879",
+        ),
+        (
+            "lives at 12 Elm Street, Dayton, OH 45410. Call 555-867-5309.",
+            "ADDRESS",
+            "12 Elm Street, Dayton, OH 45410",
+        ),
+        ("the Loorenstrasse 149 in town", "ADDRESS", "Loorenstrasse 149"),
+        ("on Rua Nova 36, upstairs", "ADDRESS", "Rua Nova 36"),
+        (
+            "my new address is the corner of 12 Elm Way and Mill Road",
+            "ADDRESS",
+            "the corner of 12 Elm Way and Mill Road",
+        ),
     ],
 )
 def test_phi_is_found(engine: Detector, text: str, kind: str, value: str) -> None:
