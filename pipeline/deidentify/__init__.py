@@ -255,7 +255,7 @@ def _replaced(rows: list[Searched], key: bytes, settings: Deidentify) -> list[Te
             row = rows[number]
             texts = [document.text for document in row.documents]
             if not _is_searched(row):
-                result[number] = Texts([Replaced(text, []) for text in texts], [], Counter())
+                result[number] = Texts([Replaced(text, [], []) for text in texts], [], Counter())
                 continue
             try:
                 replaced = surrogates.replace(texts, row.spans)

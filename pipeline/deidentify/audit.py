@@ -12,8 +12,9 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.deidentify.replace import Replaced, Surrogates, name_forms
-from pipeline.deidentify.spans import CATEGORIES, Span, resolve
+from pipeline.deidentify.labelled import in_group
+from pipeline.deidentify.replace import Replaced, name_forms
+from pipeline.deidentify.spans import CATEGORIES, Span
 from pipeline.deidentify.vocabulary import EPONYM_NOUN, common_words
 
 _MONTHS = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
@@ -82,11 +83,9 @@ def recall(
     found: Counter[str] = Counter()
     for document, spans in zip(documents, findings, strict=True):
         text = document["text"]
-        values = [(span.kind, text[span.start : span.end]) for span in spans]
-        group = Surrogates(bytes(32), document["doc_id"], values, "shift")
         covered = {
             place
-            for span in resolve([*spans, *group.matches(text)], text)
+            for span in in_group(text, spans, document["doc_id"])
             for place in range(span.start, span.end)
         }
         for span in document["spans"]:

@@ -122,7 +122,7 @@ def of_shards(
     )
     done, total = 0, sum(len(document.text) for order in new.values() for document in order)
     parts: dict[Path, Findings] = {path: {} for path in new}
-    for path, chunk, spans in _detected(new, settings):
+    for path, chunk, spans in detected(new, settings):
         if isinstance(spans, Failure):
             raise _failed(path, shards.get(path), chunk[spans.place], spans.error)
         parts[path].update(zip(chunk, spans, strict=True))
@@ -189,7 +189,7 @@ def detect_chunk(chunk: Sequence[Document], min_score: float) -> list[list[Span]
         raise
 
 
-def _detected(
+def detected(
     new: dict[Path, list[Document]], settings: Deidentify
 ) -> Iterator[tuple[Path, list[Document], list[list[Span]] | Failure]]:
     """Every chunk with its findings, in whatever order they are ready."""

@@ -84,10 +84,11 @@ def _mac(key: bytes, *parts: str) -> bytes:
 
 
 class Replaced(NamedTuple):
-    """A text after replacement, and where its surrogates lie."""
+    """A text after replacement, and where its surrogates and, in the text before, their originals lie."""
 
     text: str
     spans: list[Span]
+    originals: list[Span]
 
 
 class Surrogates:
@@ -199,6 +200,7 @@ class Surrogates:
     def _exchanged(self, text: str, spans: Sequence[Span]) -> Replaced:
         pieces: list[str] = []
         surrogates: list[Span] = []
+        originals: list[Span] = []
         length = position = 0
         for start, end, kind in spans:
             original = text[start:end]
@@ -207,9 +209,10 @@ class Surrogates:
             length += start - position
             if surrogate != original:
                 surrogates.append(Span(length, length + len(surrogate), kind))
+                originals.append(Span(start, end, kind))
             length += len(surrogate)
             position = end
-        return Replaced("".join([*pieces, text[position:]]), surrogates)
+        return Replaced("".join([*pieces, text[position:]]), surrogates, originals)
 
     def matches(self, text: str) -> list[Span]:
         """Where values found elsewhere in the group stand in ``text``."""

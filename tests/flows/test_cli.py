@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import time
@@ -33,7 +34,7 @@ def test_help_answers_in_half_a_second() -> None:
 
 
 def test_the_commands_of_the_design_are_there() -> None:
-    wanted = "retrain prepare stage sample-data releases promote rollback verify pull predict history base doctor ui services"
+    wanted = "retrain prepare stage sample-data deidentify audit-phi releases promote rollback verify pull predict history base doctor ui services"
     assert set(COMMANDS) == set(wanted.split())
 
 
@@ -129,3 +130,43 @@ def test_make_run_calls_a_command_that_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     used = {line.split()[1] for line in makefile.splitlines() if line.startswith("\tmoelora ")}
     assert used <= set(COMMANDS)
+
+
+def test_deidentify_shows_what_would_be_replaced(checkout: Checkout) -> None:
+    Path("note.txt").write_text("Seen by Dr. Ada Lopez on 3/9/2024 for a sharp pain.\n")
+    done = moelora("deidentify", "note.txt")
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"Seen by \[-Dr\. Ada Lopez-\]\{\+Dr\. \w+ \w+\+\} on \[-3/9/2024-\]\{\+\S+\+\} for a sharp",
+        done.stdout,
+    )
+    assert "found: DATE 1, NAME 1" in done.stdout
+
+
+def test_audit_phi_measures_and_writes_what_was_found(checkout: Checkout) -> None:
+    text = "Seen by Dr. Ada Lopez on 3/9/2024, MRN 1234567."
+    spans = [(12, 21, "NAME"), (25, 33, "DATE"), (0, 4, "ID")]
+    rows = [
+        {
+            "doc_id": "notes/1",
+            "text": text,
+            "spans": [{"start": start, "end": end, "category": kind} for start, end, kind in spans],
+        },
+        {"doc_id": "notes/2", "text": "Visto por Ana", "spans": [], "language": "es"},
+    ]
+    Path("gold.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = moelora("audit-phi", "gold.jsonl", "--spans", "found.jsonl")
+    assert done.returncode == 0, done.stderr
+    cells = [line.split() for line in done.stdout.splitlines()]
+    assert ["notes", "PHI", "2/3", "0.6667"] in [row[:4] for row in cells]
+    assert "1 documents; 1 of other languages were left out" in done.stdout
+    (found,) = map(json.loads, Path("found.jsonl").read_text().splitlines())
+    assert found["doc_id"] == "notes/1"
+    assert {text[span["start"] : span["end"]] for span in found["spans"]} == {
+        "Dr. Ada Lopez",
+        "3/9/2024",
+        "1234567",
+    }
+    as_json = json.loads(moelora("audit-phi", "gold.jsonl", "--json").stdout)
+    assert [row["category"] for row in as_json] == ["PHI", "NAME", "DATE", "ID"]
+    assert moelora("audit-phi", "missing.jsonl").returncode == 2

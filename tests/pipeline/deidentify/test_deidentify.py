@@ -436,7 +436,7 @@ def test_the_audit_finds_what_detection_left() -> None:
     )
     left = audit.left_over(patterns, ["FEATHERSTONE called from (555) 867 5309", "nothing", "id ab-84620175"])
     assert left == {"NAME": 1, "PHONE": 1, "ID": 1}
-    replaced = Replaced("mail a@b.org, ann@example.org, 03/04/2024, MRN 12345", [Span(14, 29, "EMAIL")])
+    replaced = Replaced("mail a@b.org, ann@example.org, 03/04/2024, MRN 12345", [Span(14, 29, "EMAIL")], [])
     shapes = audit.shapes(pl.Series([audit.uncovered(replaced)]))
     assert shapes.row(0, named=True) == {"EMAIL": 1, "PHONE": 0, "ID": 1, "DATE": 1}
 

@@ -187,7 +187,7 @@ def test_a_day_is_no_score() -> None:
     fields = surrogates(("DATE", "5/10")).replace([text, "5/10"], [[Span(8, 12, "DATE")], []])
     assert fields[0].text.endswith("for knee pain, pain 5/10 today.")
     assert "on 5/10" not in fields[0].text
-    assert fields[1] == ("5/10", [])
+    assert fields[1] == ("5/10", [], [])
 
 
 @pytest.mark.parametrize(
@@ -243,4 +243,4 @@ def test_any_text_is_replaced_with_right_offsets(case: tuple[str, list[Span]], d
 
 @given(st.text())
 def test_nothing_found_is_nothing_changed(text: str) -> None:
-    assert surrogates().replace([text], [[]])[0] == (text, [])
+    assert surrogates().replace([text], [[]])[0] == (text, [], [])

@@ -1,0 +1,163 @@
+"""How much of the PHI in labelled text is found, and how much of what is found is PHI.
+
+A labelled file is JSON lines, plain or compressed (.gz, .zst): ``doc_id``, ``text``, ``spans``
+[{``start``, ``end``, ``category``}] (characters, end exclusive), ``exhaustive`` (true where it is
+missing): whether all PHI is labelled, so that precision can be told, and ``language`` (en where it is
+missing). Each document counts as a group of its own: a name found once is found everywhere in it, as
+in the stage.
+
+A span is found where each of its letters and digits is. Precision is the share of letters and digits
+in what was found that are labelled as PHI; those of other labels (AGE, OTHER) count neither way.
+"""
+
+import gzip
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import zstandard
+
+from pipeline.deidentify.replace import Surrogates
+from pipeline.deidentify.spans import Span, resolve
+from pipeline.errors import InputError
+
+PHI = ("NAME", "DATE", "LOCATION", "CONTACT", "ID")
+"""Categories that count as PHI; a file may hold others, which are listed beside them."""
+
+ALL = "PHI"
+"""All of PHI together."""
+
+
+class Labelled(NamedTuple):
+    """A document; ``spans`` are (start, end, category)."""
+
+    doc_id: str
+    text: str
+    spans: list[tuple[int, int, str]]
+    exhaustive: bool = True
+    language: str = "en"
+
+    @property
+    def source(self) -> str:
+        """What stands before the first / or # of the id: one table for each."""
+        return self.doc_id.split("#")[0].split("/")[0]
+
+
+class Recall(NamedTuple):
+    """Of one source and category; ``low`` and ``high``: 95 % interval of Wilson (scipy.stats.binomtest)."""
+
+    source: str
+    category: str
+    found: int
+    labelled: int
+    recall: float
+    low: float
+    high: float
+    precision: float | None
+    """By characters, of all PHI of a source; None elsewhere, and where labels are not exhaustive."""
+
+
+def read(path: Path) -> list[Labelled]:
+    """The documents of a labelled file. Raises InputError that names line and field, never a text."""
+    documents = []
+    try:
+        for number, line in enumerate(lines(path), start=1):
+            if line.strip():
+                documents.append(_document(json.loads(line), f"{path}, line {number}"))
+    except (OSError, UnicodeDecodeError, zstandard.ZstdError):
+        raise InputError(f"{path} cannot be read as text: is it JSON lines, .gz or .zst?") from None
+    except json.JSONDecodeError:
+        raise InputError(f"{path}, line {number}: no JSON object") from None
+    if not documents:
+        raise InputError(f"{path} holds no labelled documents")
+    return documents
+
+
+def in_group(text: str, spans: Sequence[Span], group: str) -> list[Span]:
+    """What was found in ``text``, and where that stands in it again."""
+    values = [(span.kind, text[span.start : span.end]) for span in spans]
+    # Any key: only where values stand is asked, not what stands for them.
+    return resolve([*spans, *Surrogates(bytes(32), group, values, "shift").matches(text)], text)
+
+
+def recalls(documents: Sequence[Labelled], found: Sequence[Sequence[Span]]) -> list[Recall]:
+    """By source and category, PHI first. ``found``: the spans of each document."""
+    hits: dict[tuple[str, str], list[bool]] = {}
+    inside: dict[str, int] = {}
+    marked: dict[str, int] = {}
+    for document, spans in zip(documents, found, strict=True):
+        covered = _characters(document.text, ((span.start, span.end) for span in spans))
+        phi: set[int] = set()
+        other: set[int] = set()
+        for start, end, category in document.spans:
+            characters = _characters(document.text, [(start, end)])
+            (phi if category in PHI else other).update(characters)
+            for name in (category, ALL) if category in PHI else (category,):
+                hits.setdefault((document.source, name), []).append(characters <= covered)
+        if document.exhaustive:
+            marked[document.source] = marked.get(document.source, 0) + len(covered - (other - phi))
+            inside[document.source] = inside.get(document.source, 0) + len(covered & phi)
+    order = (ALL, *PHI)
+    return [
+        _recall(source, category, hits[source, category], inside.get(source), marked.get(source))
+        for source, category in sorted(
+            hits, key=lambda key: (key[0], order.index(key[1]) if key[1] in order else len(order), key[1])
+        )
+    ]
+
+
+def as_predictions(documents: Sequence[Labelled], found: Sequence[Sequence[Span]]) -> Iterator[str]:
+    """A JSON line for each document: ``doc_id, spans: [{start, end, kind}]``, no text."""
+    for document, spans in zip(documents, found, strict=True):
+        yield json.dumps({"doc_id": document.doc_id, "spans": [span._asdict() for span in spans]})
+
+
+def lines(path: Path) -> Iterator[str]:
+    """Lines of a text file, plain or compressed (.gz, .zst)."""
+    if path.suffix == ".gz":
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            yield from file
+    elif path.suffix == ".zst":
+        with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
+            yield from io.TextIOWrapper(stream, encoding="utf-8")
+    else:
+        with path.open(encoding="utf-8") as file:
+            yield from file
+
+
+def _document(row: Any, where: str) -> Labelled:
+    try:
+        spans = [(int(s["start"]), int(s["end"]), str(s["category"])) for s in row["spans"]]
+        exhaustive, language = bool(row.get("exhaustive", True)), str(row.get("language") or "en")
+        document = Labelled(str(row["doc_id"]), str(row["text"]), spans, exhaustive, language)
+    except (TypeError, KeyError, ValueError, AttributeError):
+        raise InputError(f"{where}: needs doc_id, text and spans [{{start, end, category}}]") from None
+    if any(not 0 <= start < end <= len(document.text) for start, end, _ in spans):
+        raise InputError(f"{where}: a span lies outside its text, or is empty")
+    return document
+
+
+def _characters(text: str, spans: Iterable[tuple[int, int]]) -> set[int]:
+    """Places of the letters and digits in ``spans``."""
+    return {place for start, end in spans for place in range(start, end) if text[place].isalnum()}
+
+
+def _recall(
+    source: str, category: str, hits: Sequence[bool], inside: int | None, marked: int | None
+) -> Recall:
+    from scipy.stats import binomtest
+
+    interval = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
+    told = category == ALL and inside is not None and marked
+    return Recall(
+        source,
+        category,
+        sum(hits),
+        len(hits),
+        sum(hits) / len(hits),
+        float(interval.low),
+        float(interval.high),
+        inside / marked if told else None,  # type: ignore[operator]
+    )
