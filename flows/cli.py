@@ -193,7 +193,7 @@ def audit_phi(
     """Measure de-identification on labelled text: recall by kind with intervals, and precision."""
     from rich.progress import track
 
-    from pipeline.deidentify import detect, labelled
+    from pipeline.deidentify import labelled
     from pipeline.files import write_atomically
     from pipeline.params import Params
 
@@ -201,13 +201,8 @@ def audit_phi(
     documents = [document for document in everything if document.language.lower().split("-")[0] == "en"]
     if not documents:
         raise InputError(f"{gold} holds no English documents, and detection is for English")
-    detector = detect.detector(Params.load().deidentify.min_score)
-    found = []
-    starts = range(0, len(documents), detect.BATCH)
-    for start in track(starts, "searching", console=err, transient=True):
-        batch = documents[start : start + detect.BATCH]
-        for document, its in zip(batch, detector.detect([each.text for each in batch]), strict=True):
-            found.append(labelled.in_group(document.text, its, document.doc_id))
+    searched = labelled.search(documents, Params.load().deidentify.min_score)
+    found = list(track(searched, "searching", total=len(documents), console=err, transient=True))
     if spans:
         write_atomically(spans, "".join(f"{line}\n" for line in labelled.as_predictions(documents, found)))
     rows = labelled.recalls(documents, found)

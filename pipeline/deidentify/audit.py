@@ -12,9 +12,9 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.deidentify.labelled import in_group
+from pipeline.deidentify.labelled import ALL, Labelled, in_group, recalls
 from pipeline.deidentify.replace import Replaced, name_forms
-from pipeline.deidentify.spans import CATEGORIES, Span
+from pipeline.deidentify.spans import Span
 from pipeline.deidentify.vocabulary import EPONYM_NOUN, common_words
 
 _MONTHS = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
@@ -79,25 +79,15 @@ def recall(
 
     Each document counts as a group of its own: a name found once is found everywhere in it.
     """
-    labelled: Counter[str] = Counter()
-    found: Counter[str] = Counter()
-    for document, spans in zip(documents, findings, strict=True):
-        text = document["text"]
-        covered = {
-            place
-            for span in in_group(text, spans, document["doc_id"])
-            for place in range(span.start, span.end)
-        }
-        for span in document["spans"]:
-            labelled[span["kind"]] += 1
-            found[span["kind"]] += all(
-                place in covered for place in range(span["start"], span["end"]) if text[place].isalnum()
-            )
+    labelled = [
+        Labelled("generated", each["text"], [(s["start"], s["end"], s["kind"]) for s in each["spans"]])
+        for each in documents
+    ]
+    found = [
+        in_group(each["text"], spans, each["doc_id"]) for each, spans in zip(documents, findings, strict=True)
+    ]
     return {
-        kind: {
-            "found": found[kind],
-            "labelled": labelled[kind],
-            "recall": round(found[kind] / labelled[kind], 4),
-        }
-        for kind in sorted(labelled, key=lambda kind: (list(CATEGORIES.values()).index(kind), kind))
+        row.category: {"found": row.found, "labelled": row.labelled, "recall": round(row.recall, 4)}
+        for row in recalls(labelled, found)
+        if row.category != ALL
     }

@@ -35,7 +35,16 @@ CODE = [
     Path(__file__).parents[1] / "records.py",
     *(
         Path(__file__).with_name(f"{name}.py")
-        for name in ("__init__", "dates", "detect", "findings", "patterns", "spans", "vocabulary")
+        for name in (
+            "__init__",
+            "dates",
+            "detect",
+            "findings",
+            "known_names",
+            "patterns",
+            "spans",
+            "vocabulary",
+        )
     ),
 ]
 """What decides which texts are searched and what is found; a change makes all be detected again."""

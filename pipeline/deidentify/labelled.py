@@ -13,6 +13,7 @@ in what was found that are labelled as PHI; those of other labels (AGE, OTHER) c
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,18 +62,25 @@ class Recall(NamedTuple):
 
 def read(path: Path) -> list[Labelled]:
     """The documents of a labelled file. Raises InputError that names line and field, never a text."""
-    documents = []
-    try:
-        for number, line in enumerate(lines(path), start=1):
-            if line.strip():
-                documents.append(_document(json.loads(line), f"{path}, line {number}"))
-    except (OSError, UnicodeDecodeError, zstandard.ZstdError):
-        raise InputError(f"{path} cannot be read as text: is it JSON lines, .gz or .zst?") from None
-    except json.JSONDecodeError:
-        raise InputError(f"{path}, line {number}: no JSON object") from None
+    documents = [
+        _document(line, f"{path}, line {number}")
+        for number, line in enumerate(lines(path), start=1)
+        if line.strip()
+    ]
     if not documents:
         raise InputError(f"{path} holds no labelled documents")
     return documents
+
+
+def search(documents: Sequence[Labelled], min_score: float) -> Iterator[list[Span]]:
+    """What is found in each document, as the stage finds it."""
+    from pipeline.deidentify.detect import BATCH, detector
+
+    for start in range(0, len(documents), BATCH):
+        batch = documents[start : start + BATCH]
+        found = detector(min_score).detect([document.text for document in batch])
+        for document, spans in zip(batch, found, strict=True):
+            yield in_group(document.text, spans, document.doc_id)
 
 
 def in_group(text: str, spans: Sequence[Span], group: str) -> list[Span]:
@@ -115,24 +123,39 @@ def as_predictions(documents: Sequence[Labelled], found: Sequence[Sequence[Span]
 
 
 def lines(path: Path) -> Iterator[str]:
-    """Lines of a text file, plain or compressed (.gz, .zst)."""
-    if path.suffix == ".gz":
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            yield from file
-    elif path.suffix == ".zst":
-        with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
-            yield from io.TextIOWrapper(stream, encoding="utf-8")
-    else:
-        with path.open(encoding="utf-8") as file:
-            yield from file
+    """Lines of a text file, plain or compressed (.gz, .zst). Raises InputError."""
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path, "rt", encoding="utf-8") as file:
+                yield from file
+        elif path.suffix == ".zst":
+            with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
+                yield from io.TextIOWrapper(stream, encoding="utf-8")
+        else:
+            with path.open(encoding="utf-8") as file:
+                yield from file
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, zstandard.ZstdError):
+        raise InputError(f"{path} cannot be read as UTF-8 text, plain, .gz or .zst") from None
 
 
-def _document(row: Any, where: str) -> Labelled:
+def parsed(line: str, where: str) -> dict[str, Any]:
+    """The JSON object of a line. Raises InputError that says ``where``."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        row = None
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: no JSON object")
+    return row
+
+
+def _document(line: str, where: str) -> Labelled:
+    row = parsed(line, where)
     try:
         spans = [(int(s["start"]), int(s["end"]), str(s["category"])) for s in row["spans"]]
         exhaustive, language = bool(row.get("exhaustive", True)), str(row.get("language") or "en")
         document = Labelled(str(row["doc_id"]), str(row["text"]), spans, exhaustive, language)
-    except (TypeError, KeyError, ValueError, AttributeError):
+    except (TypeError, KeyError, ValueError):
         raise InputError(f"{where}: needs doc_id, text and spans [{{start, end, category}}]") from None
     if any(not 0 <= start < end <= len(document.text) for start, end, _ in spans):
         raise InputError(f"{where}: a span lies outside its text, or is empty")

@@ -8,42 +8,38 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 
-from pipeline.deidentify import dates
+from pipeline.deidentify import dates, known_names
+from pipeline.deidentify.known_names import PARTICLE, WORD
 from pipeline.deidentify.spans import Span
 from pipeline.deidentify.vocabulary import (
     AMBIGUOUS,
     CITY_ABBREVIATIONS,
     EPONYM_NOUN,
-    EPONYMS,
     FUNCTION_WORDS,
     HOSPITALS,
     MEDICAL,
     STATES,
     TITLES,
-    UNLIKELY_ENDING,
     WIDE_COUNTRIES,
     WIDE_PLACES,
     common_words,
-    countries,
     is_medical,
     names,
-    plain_first_names,
 )
 
 Check = Callable[[re.Match[str]], bool]
 
 _STATE = "|".join([*STATES, *(re.escape(name) for name in STATES.values())])
-_WORD = r"(?:(?![a-zà-öø-ÿ])[^\W\d_][^\W\d_]*(?:['’-][^\W\d_]+)*)"
 _STREET = (
     r"(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Court|Ct|Boulevard|Blvd|Place|Pl|Way|Terrace|Ter|Circle|Cir|"
     r"Parkway|Pkwy|Highway|Hwy|Square|Sq|Trail|Trl|Crescent|Close|Alley|Row|Walk|Loop|Plaza|Pike|Turnpike)"
 )
 _UNIT = r"(?:,?\s+(?:Apartment|Apt|Suite|Ste|Unit|Room|Rm|Floor|Fl)\b\.?\s*#?\s*\w{1,6}|,?\s+#\s*\w{1,6})"
-_CITY = rf"{_WORD}\.?(?:[ ]{_WORD}\.?){{0,2}}"
+_CITY = rf"{WORD}\.?(?:[ ]{WORD}\.?){{0,2}}"
 _ZIP = r"\d{5}(?:-\d{4})?"
 
 ADDRESS = re.compile(
-    rf"(?<![\w-])(?P<number>\d{{1,6}}[A-Za-z]?)\s+(?P<street>(?:(?:[NSEW]\.?|{_WORD}\.?|\d+(?:st|nd|rd|th))\s+){{1,4}}?)"
+    rf"(?<![\w-])(?P<number>\d{{1,6}}[A-Za-z]?)\s+(?P<street>(?:(?:[NSEW]\.?|{WORD}\.?|\d+(?:st|nd|rd|th))\s+){{1,4}}?)"
     rf"(?P<suffix>{_STREET})\b\.?(?P<unit>{_UNIT})?"
     rf"(?:,?\s+(?P<city>{_CITY}),?\s+(?P<state>{_STATE})\b(?:,?\s+(?P<zip>{_ZIP}))?|,\s+(?P<town>{_CITY}))?"
 )
@@ -55,7 +51,7 @@ CITY_STATE = re.compile(
 )
 
 FACILITY = re.compile(
-    rf"\b(?:(?:St\.?|Saint|{_WORD})(?:\s+(?:of|and|&|for|the|de))*\s+)(?:{_WORD}\.?(?:\s+(?:of|and|&|for|the))*\s+){{0,4}}?"
+    rf"\b(?:(?:St\.?|Saint|{WORD})(?:\s+(?:of|and|&|for|the|de))*\s+)(?:{WORD}\.?(?:\s+(?:of|and|&|for|the))*\s+){{0,4}}?"
     r"(?P<type>(?:(?i:General|Memorial|Community|Regional|University|Children['’]?s|Women['’]?s|Veterans|Presbyterian|Methodist)\s+)*"
     rf"(?i:Hospital|Hospitals|Medical\s+(?:Center|Centre|Group)|Med\.?\s+(?:Center|Centre|Ctr|Ct)|Clinic|Clinics|"
     r"Health(?:\s+(?:Center|Centre|System|Services))?|Infirmary|Hospice|Nursing\s+Home|Rehabilitation\s+Center|Cancer\s+Center|"
@@ -75,7 +71,7 @@ _WITH_UNIT = (
 )
 """A house number and a unit with nothing but capitalised words and numbers between, and what follows."""
 _STREET_WORLDWIDE = (
-    rf"(?:\d{{1,6}}[A-Za-z]?[ ])?(?:{_WORD}"
+    rf"(?:\d{{1,6}}[A-Za-z]?[ ])?(?:{WORD}"
     r"(?:stra(?:ß|ss)e|straat|gata|gatan|vej|vegen|veien|väg|vägen|laan|katu|tie|ulica|utca|kuja|weg|gasse)"
     r"|(?:Rua|Rue|Via|Viale|Calle|C/|Avenida|Avenue|Strada|Piazza|Praça|Paseo|Carrer|Ulica|Chemin|Boulevard|Corso)"
     rf"(?:[ ]{_PART}){{1,5}}?)[ ]\d{{1,5}}[A-Za-z]?\b"
@@ -107,9 +103,8 @@ _AGE_WORD = (
 
 _TITLE = r"(?:Dr|Mr|Mrs|Ms|Mx|Miss|Prof|Professor|Doctor|Nurse|Sir|Dame|Rev|Reverend|Capt|Sgt)"
 # A dot belongs to an initial only; "I" is a pronoun rather than one.
-_NAME = rf"(?:[^\W\d_a-z]\.|(?!I\b){_WORD})"
-_PARTICLE = r"(?:(?:van|von|der|den|de|del|da|di|la|le|bin|al)[ ]){0,2}"
-_NAMES = rf"{_NAME}(?:[ ]{_PARTICLE}{_NAME}){{0,2}}"
+_NAME = rf"(?:[^\W\d_a-z]\.|(?!I\b){WORD})"
+_NAMES = rf"{_NAME}(?:[ ]{PARTICLE}{_NAME}){{0,2}}"
 _MONTHS = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _GENERIC = r"(?:General|City|County|Community|Memorial|University|Regional|District)"
 _NAME_LABEL = (
@@ -403,7 +398,7 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
         ",",
         "NAME",
         re.compile(
-            rf"(?P<phi>{_NAME}(?:[ ]{_PARTICLE}{_NAME}){{1,2}}),\s*"
+            rf"(?P<phi>{_NAME}(?:[ ]{PARTICLE}{_NAME}){{1,2}}),\s*"
             r"(?:M\.?D\.?|D\.?O\.?|R\.?N\.?|N\.?P\.?|PA-?C?|Ph\.?D\.?|DDS|FNP|LPN|MBBS)\b"
         ),
         _is_person,
@@ -435,7 +430,7 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
         ":",
         "LOCATION",
         re.compile(
-            rf"\b(?i:where|venue|location|birthplace|city|town)[ ]?:[ ]*(?P<phi>{_CITY}(?:[ ]\({_WORD}\))?)"
+            rf"\b(?i:where|venue|location|birthplace|city|town)[ ]?:[ ]*(?P<phi>{_CITY}(?:[ ]\({WORD}\))?)"
         ),
         lambda match: _is_place(match["phi"]),
     ),
@@ -478,7 +473,7 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
         re.compile(
             rf"\b(?:admitted|treated|seen|presented|visit|care|surgery|procedure|transferred|evaluated|hospitalized|diagnosed|tx['’]d|done|"
             rf"followed|carried\s+out\s+on\s+\S+)\s+(?:to|at)\s+(?:the\s+)?"
-            rf"(?P<phi>{_WORD}(?:[ ]{_WORD}){{0,2}})(?=\s+(?:on|for|in|by|last|from)\b|[,.;?)]|\s*$)"
+            rf"(?P<phi>{WORD}(?:[ ]{WORD}){{0,2}})(?=\s+(?:on|for|in|by|last|from)\b|[,.;?)]|\s*$)"
         ),
         lambda match: _is_place(match["phi"]),
     ),
@@ -492,7 +487,7 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
         "",
         "FACILITY",
         re.compile(
-            rf"\bat\s+(?:the\s+)?(?P<phi>{_WORD}(?:[ ]{_WORD}){{0,3}})(?=\s+(?:on|in)\s+(?:\d|{_MONTHS}))"
+            rf"\bat\s+(?:the\s+)?(?P<phi>{WORD}(?:[ ]{WORD}){{0,3}})(?=\s+(?:on|in)\s+(?:\d|{_MONTHS}))"
         ),
         lambda match: _is_place(match["phi"]),
     ),
@@ -506,24 +501,6 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
         _is_likely_person,
     ),
 ]
-
-# Transcribed speech has small letters only; words in capitals are abbreviations.
-_CASED_WORD = re.compile(r"(?<![\w.@/-])[^\W\d_][a-z]{2,}(?![\w@/])")
-_FULL_NAME = re.compile(
-    rf"\b(?P<first>{_WORD})(?:[ ][^\W\d_]\.?(?=[ ])|[ ]{_WORD}(?=[ ]{_WORD}))?[ ](?P<last>{_PARTICLE}{_WORD})"
-)
-_WITH_INITIAL = re.compile(rf"\b(?P<first>{_WORD})[ ][A-Z]\.[ ]?(?P<last>{_WORD})")
-_FIRST_AND_INITIAL = re.compile(rf"\b(?P<first>{_WORD})[ ](?P<last>[A-Z])(?P<dot>\.|(?=['’]s|[,;)]|$))")
-
-
-_COUNTRIES = frozenset(countries())
-_COORDINATED = re.compile(
-    rf"(?<![\w.@/-]){_WORD}(?:,[ ]{_WORD}){{0,4}},?[ ](?:and|&)[ ]{_WORD}(?![ ]?[\w@/-]*[A-Z])"
-)
-_SMALL_SURNAME = re.compile(
-    r"[ ](?P<last>[a-z]{3,})(?![\w@/])(?P<end>[ ]?[,.;:?!)]|[ ](?:is|was|has)\b|['’]s|\s*(?:\n|$))?"
-)
-"""After a first name: transcribed speech has no capitals."""
 
 
 def _names_a_facility(head: str) -> bool:
@@ -564,74 +541,4 @@ def find(text: str) -> Iterator[Span]:
                     yield Span(start, end, kind)
     for start, end in dates.find(text):
         yield Span(start, end, "DATE")
-    yield from _known_names(text)
-
-
-def _is_surname(word: str, ends: bool) -> bool:
-    """One that is an English word too ("ward") only where the phrase ends with it."""
-    return word in names().last and (word not in common_words() or (ends and word in AMBIGUOUS))
-
-
-def _coordinated(match: re.Match[str]) -> Iterator[Span]:
-    """Capitalised words in a row, "Okafor, Reed and White": one is a surname, none is anything else."""
-    first, last, _, _ = names()
-    places = [each.span() for each in re.finditer(rf"{_WORD}", match[0])]
-    words = [match[0][start:end].lower() for start, end in places]
-    if any(word in EPONYMS - last for word in words) or any(
-        match[0][start:end].isupper() or match[0][start:end] in _COUNTRIES for start, end in places
-    ):
-        return
-    sure = [word for word in words if word in last and word not in common_words()]
-    possible = all(
-        word in last or word in first or not (word in common_words() or UNLIKELY_ENDING.search(word))
-        for word in words
-    )
-    if sure and possible and not any(word in MEDICAL or is_medical(word) for word in words):
-        for start, end in places:
-            yield Span(match.start() + start, match.start() + end, "NAME")
-
-
-def _known_names(text: str) -> Iterator[Span]:
-    """Names by the lists: first names alone, before a surname or an initial; and words around an initial."""
-    first, last, _, _ = names()
-    common = common_words()
-    for match in _FIRST_AND_INITIAL.finditer(text):
-        word = match["first"].lower()
-        if (
-            word in first
-            and word not in MEDICAL
-            and (word not in common or (match["dot"] == "." and word in AMBIGUOUS))
-        ):
-            yield Span(match.start(), match.end(), "NAME")
-    for match in _WITH_INITIAL.finditer(text):
-        words = {match["first"].lower(), match["last"].lower()}
-        if not words & common and not any(is_medical(word) for word in words):
-            yield Span(match.start(), match.end(), "NAME")
-    plain = plain_first_names()
-    for match in _COORDINATED.finditer(text) if " and " in text or " & " in text else ():
-        if not EPONYM_NOUN.match(text, match.end()):
-            yield from _coordinated(match)
-    for match in _CASED_WORD.finditer(text):
-        if match[0].lower() in plain and not EPONYM_NOUN.match(text, match.end()):
-            surname = _SMALL_SURNAME.match(text, match.end()) if match[0].islower() else None
-            whole = surname is not None and _is_surname(surname["last"], surname["end"] is not None)
-            yield Span(match.start(), surname.end("last") if surname and whole else match.end(), "NAME")
-    position = 0
-    while full := _FULL_NAME.search(text, position):
-        position = full.end("first")
-        given, family = full["first"].lower(), full["last"].split(" ")[-1].lower()
-        if given not in first or family in MEDICAL or (family in EPONYMS and family not in last):
-            continue
-        if given in MEDICAL and (family in common or family not in last):
-            continue
-        sure = (given not in common) + (family in last and family not in common)
-        if not sure or (family in common and family not in AMBIGUOUS) or is_medical(family):
-            continue
-        if full["first"].isupper() != full["last"].isupper() or EPONYM_NOUN.match(text, full.end()):
-            continue
-        if given in EPONYMS and family in EPONYMS:
-            continue
-        if family not in last and (full["last"].isupper() or given in AMBIGUOUS | EPONYMS):
-            continue
-        yield Span(full.start(), full.end(), "NAME")
-        position = full.end()
+    yield from known_names.find(text)

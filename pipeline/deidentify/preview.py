@@ -1,15 +1,13 @@
 """What de-identification would do to a text, for a person who wants to look: `moelora deidentify FILE`."""
 
-import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.deidentify.detect import detector
-from pipeline.deidentify.labelled import lines
+from pipeline.deidentify.labelled import lines, parsed
 from pipeline.deidentify.replace import Surrogates
-from pipeline.errors import InputError
 
 _FIELDS = ("text", "input", "target")
 """Texts of a line of JSON; answer_choices beside them."""
@@ -28,12 +26,10 @@ def texts(file: Path, limit: int) -> list[list[str]]:
 
     Raises InputError where the file cannot be read so.
     """
-    try:
-        if ".jsonl" not in file.suffixes:
-            return [["".join(lines(file))]]
-        return [_fields(json.loads(line)) for line in islice(lines(file), limit)]
-    except (OSError, ValueError, TypeError):
-        raise InputError(f"{file} cannot be read as UTF-8 text, or its lines are no JSON objects") from None
+    if ".jsonl" not in file.suffixes:
+        return [["".join(lines(file))]]
+    filled = ((number, line) for number, line in enumerate(lines(file), start=1) if line.strip())
+    return [_fields(parsed(line, f"{file}, line {number}")) for number, line in islice(filled, limit)]
 
 
 def pieces(fields: Sequence[str], key: bytes, min_score: float, dates: str) -> Iterator[list[Piece]]:

@@ -5,9 +5,8 @@ The other half is what detectors are tuned on, and is reported beside it.
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
-from pipeline.deidentify import detect, labelled
+from pipeline.deidentify import labelled
 from pipeline.params import Params
 from tests.bench import records
 from tests.bench.children import Result
@@ -38,10 +37,5 @@ def on_labelled_text() -> Result:
 
 def recalls(documents: Sequence[labelled.Labelled]) -> list[labelled.Recall]:
     """As `moelora audit-phi` tells them."""
-    texts = [document.text for document in documents]
-    found = detect.detector(Params.load(Path("params.yaml")).deidentify.min_score).detect(texts)
-    spread = [
-        labelled.in_group(document.text, spans, document.doc_id)
-        for document, spans in zip(documents, found, strict=True)
-    ]
-    return labelled.recalls(documents, spread)
+    min_score = Params.load().deidentify.min_score
+    return labelled.recalls(documents, list(labelled.search(documents, min_score)))

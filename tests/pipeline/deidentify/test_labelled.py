@@ -84,7 +84,7 @@ def test_files_are_read_plain_or_compressed(tmp_path: Path, suffix: str) -> None
             json.dumps(ROW | {"spans": [{"start": 30, "end": 90, "category": "ID"}]}),
             "line 2: a span lies outside",
         ),
-        ("[]", r"line 2: needs doc_id, text and spans"),
+        ("[]", "line 2: no JSON object"),
     ],
 )
 def test_a_line_that_is_not_labelled_text_is_named_without_its_text(

@@ -1,5 +1,6 @@
 """What `moelora deidentify` shows."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -40,9 +41,22 @@ def test_a_text_is_whole_and_json_lines_are_limited(tmp_path: Path) -> None:
     assert texts(lines, 2) == [["a", "b", "c", "d"], ["e"]]
 
 
-def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    file = tmp_path / "note.jsonl"
-    file.write_text("{")
-    for missing in (file, tmp_path / "none.txt"):
-        with pytest.raises(InputError, match="cannot be read"):
-            texts(missing, 3)
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("note.jsonl", b"\n{", "line 2: no JSON object"),
+        ("note.jsonl", b"[]", "line 1: no JSON object"),
+        ("note.txt", b"\xff\xfe\xff", "cannot be read"),
+        ("note.jsonl.gz", gzip.compress(b"{}\n" * 9)[:-9], "cannot be read"),
+        ("note.jsonl.zst", b"nothing of the kind", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_an_error(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        texts(tmp_path / name, 9)
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        texts(tmp_path / "none.txt", 3)
