@@ -1,8 +1,9 @@
 """Dates as people write them: found, shifted by whole weeks or cut to the year, in their own format.
 
-Bare years, weekdays, times of day and words like "daily" are no dates here. A date without year
-shifts by the same weeks, from a fixed year; a month and year by about as many whole months, so that
-different months stay different.
+A date without year shifts by the same weeks, from a fixed year; a month and year by about as many
+whole months, so that different months stay different. Bare years and weekdays are found where they
+say when something was, and stay: years may, and a shift by whole weeks keeps weekdays. Times of day
+and words like "daily" are no dates here.
 """
 
 import calendar
@@ -65,6 +66,17 @@ _FORMATS = [
         ),
     )
 ]
+_KEPT = [
+    re.compile(pattern)
+    for pattern in (
+        r"(?i:\b(?:on|last|next|this|since|until|till|by|from|before|after|come)[ ]|,[ ])"
+        r"(?P<kept>(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day)\b",
+        r"(?i:\b(?:in|during|since|from|until|till|through|before|after|around|about|circa|early|late|year|of|by|to|and))"
+        r"[ ](?P<kept>(?:19|20)\d\d)\b(?![-–/,.:]?\d)(?!\s*%)(?![ -](?:[a-z]+s|mg|mcg|ml|g|kg|cm|mm|cc|units?)\b)",
+        r"\b(?i:a|an|the|his|her|my|our|their)[ ](?P<kept>(?:19|20)\d\d)[ ](?=[^\W\d_]+)(?!(?:[a-z]+s|mg|mcg|ml|g|kg|cm|mm|cc|units?)\b)",
+    )
+]
+_STAYS = re.compile(r"(?:19|20)\d\d|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day")
 _PARTIAL = re.compile(r"(?P<date>(?P<month>0?[1-9]|1[0-2])/(?P<day>0?[1-9]|[12]\d|3[01]))")
 _PARTS = ("year", "month", "name", "day", "ordinal", "day2", "ordinal2")
 
@@ -74,6 +86,9 @@ NO_YEAR = "[date]"
 
 def find(text: str) -> Iterator[tuple[int, int]]:
     """Start and end of every date in ``text``; they may overlap."""
+    for form in _KEPT:
+        for match in form.finditer(text):
+            yield match.span("kept")
     if not any(character.isdigit() for character in text):
         return
     for form in _FORMATS:
@@ -83,10 +98,12 @@ def find(text: str) -> Iterator[tuple[int, int]]:
 
 
 def replaced(date: str, weeks: int | None) -> str | None:
-    """``date`` moved by ``weeks``, in its own format; with None, its year alone.
+    """``date`` moved by ``weeks``, in its own format; with None, its year alone; a bare year or weekday as it is.
 
     None where the text is no date that ``find`` would find.
     """
+    if _STAYS.fullmatch(date):
+        return date
     for form in [*_FORMATS, _PARTIAL]:
         match = form.fullmatch(date)
         parsed = _parse(match) if match else None

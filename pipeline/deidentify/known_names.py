@@ -13,6 +13,7 @@ from pipeline.deidentify.vocabulary import (
     common_words,
     countries,
     is_medical,
+    is_term,
     names,
     plain_first_names,
 )
@@ -28,6 +29,7 @@ _FULL_NAME = re.compile(
     rf"\b(?P<first>{WORD})(?:[ ][^\W\d_]\.?(?=[ ])|[ ]{WORD}(?=[ ]{WORD}))?[ ](?P<last>{PARTICLE}{WORD})"
 )
 _WITH_INITIAL = re.compile(rf"\b(?P<first>{WORD})[ ][A-Z]\.[ ]?(?P<last>{WORD})")
+_WITH_BARE_INITIAL = re.compile(rf"\b(?P<first>{WORD})[ ][A-Z][ ](?P<last>{WORD})")
 _FIRST_AND_INITIAL = re.compile(rf"\b(?P<first>{WORD})[ ](?P<last>[A-Z])(?P<dot>\.|(?=['’]s|[,;)]|$))")
 
 
@@ -56,6 +58,11 @@ def find(text: str) -> Iterator[Span]:
     for match in _WITH_INITIAL.finditer(text):
         words = {match["first"].lower(), match["last"].lower()}
         if not words & common and not any(is_medical(word) for word in words):
+            yield Span(match.start(), match.end(), "NAME")
+    for match in _WITH_BARE_INITIAL.finditer(text):
+        words = {match["first"].lower(), match["last"].lower()}
+        sure = match["first"].lower() in first or match["last"].lower() in last
+        if sure and not words & common and not any(is_term(word) or word in EPONYMS for word in words):
             yield Span(match.start(), match.end(), "NAME")
     plain = plain_first_names()
     for match in _COORDINATED.finditer(text) if " and " in text or " & " in text else ():

@@ -74,7 +74,8 @@ def read(path: Path) -> list[Labelled]:
 
 def search(documents: Sequence[Labelled], min_score: float) -> Iterator[list[Span]]:
     """What is found in each document, as the stage finds it."""
-    from pipeline.deidentify.detect import BATCH, detector
+    from pipeline.deidentify.detect import detector
+    from pipeline.deidentify.models import BATCH
 
     for start in range(0, len(documents), BATCH):
         batch = documents[start : start + BATCH]

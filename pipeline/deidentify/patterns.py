@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from pipeline.deidentify import dates, known_names
+from pipeline.deidentify.classifier import vocabulary
 from pipeline.deidentify.known_names import PARTICLE, WORD
 from pipeline.deidentify.spans import Span
 from pipeline.deidentify.vocabulary import (
@@ -23,7 +24,9 @@ from pipeline.deidentify.vocabulary import (
     WIDE_COUNTRIES,
     WIDE_PLACES,
     common_words,
+    countries,
     is_medical,
+    is_term,
     names,
 )
 
@@ -75,8 +78,12 @@ _STREET_WORLDWIDE = (
     r"(?:stra(?:ß|ss)e|straat|gata|gatan|vej|vegen|veien|väg|vägen|laan|katu|tie|ulica|utca|kuja|weg|gasse)"
     r"|(?:Rua|Rue|Via|Viale|Calle|C/|Avenida|Avenue|Strada|Piazza|Praça|Paseo|Carrer|Ulica|Chemin|Boulevard|Corso)"
     rf"(?:[ ]{_PART}){{1,5}}?)[ ]\d{{1,5}}[A-Za-z]?\b"
+    rf"|{WORD}(?:[ ][^\W\d_]+){{0,2}}[ ](?:út|útja|utca|tér|köz|körút|ulica|ulice|cesta|trg|náměstí|třída|gatan|vägen|veien|"
+    rf"vej|tie|katu|sokak|caddesi|plein|kade|singel|platz|allee|weg)[ ]\d{{1,5}}[A-Za-z]?\b\.?"
 )
 """Streets as they are written in other languages: the number comes last."""
+
+_NAMED_STREET = r"(?:Street|Avenue|Road|Lane|Boulevard|Drive|Crescent|Terrace|Square|Highway)"
 
 _LABEL = (
     r"(?:MRN|M\.R\.N\.?|med(?:ical|\.)?\s+rec(?:ord|\.)?|(?:health|hospital|patient|pt|chart|encounter|visit|accession|specimen|case|claim|"
@@ -84,7 +91,7 @@ _LABEL = (
     r"certificate|serial|device|vehicle|plate|passport|confirmation|order|invoice|reference|ref\.?|employee|student|"
     r"registration|prescription|rx|room|badge|document|unique|study)\s*(?=(?:policy\s+)?(?:number|no\b|num\b|id\b|ids\b|identifier|code|record|#|card))|"
     r"(?:account|accession|record|chart|insurance|ins|policy|medicare|medicaid|licen[cs]e|DEA|NPI|VIN|SSN|SS|social\s+security|"
-    r"credit\s+card|card|IBAN|passport|UPI|FIN|CSN|driver['’]?s\s+licen[cs]e|plate|serial|ID|identifier))"
+    r"credit\s+card|card|IBAN|passport|UPI|FIN|CSN|driver['’]?s\s+licen[cs]e|plate|serial|ID|identifier)(?![a-z]))"
 )
 _VALUE = r"#?\s?(?P<phi>(?=[\w/-]*\d[\w/-]*\d[\w/-]*\d)[A-Za-z0-9]+(?:[-/]?[A-Za-z0-9]+)*(?<!-))"
 
@@ -92,7 +99,7 @@ _PHONE_WORD = (
     r"(?:phone|telephone|tel|call(?:\s+(?:me|us|her|him|back))?(?:\s+(?:on|at))?|fax|mobile|cell|pager|page|beeper|contact|"
     r"registered|number|reach(?:ed|able)?(?:\s+\w+)?\s+at|text|hotline|ring|dial|whatsapp)"
 )
-_DIGITS = r"\+?\(?\d(?:[\s().-]{0,2}\d){5,14}"
+_DIGITS = r"\+?\(?\d(?:[ \t().-]{0,2}\d){5,14}"
 _PHONE_END = r"(?![\w/])(?!-\d)(?!\.\d)(?:\s*(?:x|ext\.?|extension)\s*\d{1,6})?"
 
 _AGE = r"(?P<phi>9\d|1[01]\d|12[0-9])"
@@ -270,7 +277,7 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
     (
         "+",
         "PHONE",
-        re.compile(rf"(?<!\w)(?P<phi>\+\d{{1,3}}(?:[\s().-]{{0,2}}\d){{6,12}}{_PHONE_END})"),
+        re.compile(rf"(?<!\w)(?P<phi>\+\d{{1,3}}(?:[ \t().-]{{0,2}}\d){{6,12}}{_PHONE_END})"),
         None,
     ),
     (
@@ -294,6 +301,18 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
     ("0", "ADDRESS", re.compile(rf"(?P<phi>{ADDRESS.pattern})"), None),
     ("0", "ADDRESS", re.compile(rf"(?<![\w-])(?P<phi>{_WITH_UNIT})"), _is_street),
     ("0", "ADDRESS", re.compile(rf"(?<![\w-])(?P<phi>{_STREET_WORLDWIDE})"), _is_street),
+    (
+        "",
+        "ADDRESS",
+        re.compile(rf"\b(?:on|at|off|along|near|down|from|to)[ ](?P<phi>{WORD}(?:[ ]{WORD}){{0,2}}[ ]{_NAMED_STREET})\b"),
+        _is_street,
+    ),
+    (
+        "corner",
+        "ADDRESS",
+        re.compile(rf"\b(?P<phi>(?:the[ ])?corner[ ]of[ ]{WORD}(?:[ ]\w+\.?){{0,5}}?[ ]and[ ]{WORD}(?:[ ]{_PART}){{0,3}})"),
+        _is_street,
+    ),
     (
         "0",
         "ADDRESS",
@@ -430,7 +449,7 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
         ":",
         "LOCATION",
         re.compile(
-            rf"\b(?i:where|venue|location|birthplace|city|town)[ ]?:[ ]*(?P<phi>{_CITY}(?:[ ]\({WORD}\))?)"
+            rf"\b(?i:where|venue|location|birthplace|city|town)[ ]?:[ ]*(?P<phi>{_CITY}(?:[ ]\({WORD}\))?|[^\n.;:?]{{3,50}}(?=[.\n]|$))"
         ),
         lambda match: _is_place(match["phi"]),
     ),
@@ -466,6 +485,20 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
             rf"visiting|visited|stationed|emigrated|immigrated)\s+(?:here\s+|back\s+)?(?:in|to|from|near|outside)\s+(?P<phi>{_CITY})"
         ),
         lambda match: match["phi"] in WIDE_COUNTRIES or _is_place(match["phi"]),
+    ),
+    (
+        "",
+        "LOCATION",
+        re.compile(r"\b(?:lives?|lived|living|moved|born|raised|grew[ ]up)[ ](?:in|to|near)[ ](?P<phi>[a-zà-ž]{4,})\b"),
+        lambda match: _is_place(match["phi"]) and not is_term(match["phi"]) and match["phi"] not in vocabulary(),
+    ),
+    (
+        "",
+        "LOCATION",
+        re.compile(
+            rf"^[ ]*(?P<phi>{'|'.join(map(re.escape, (*countries(), 'United States')))})(?=[ ]*$|[ ]+\d{{4,6}}$|[ ](?:was|is)\b)", re.M
+        ),
+        None,
     ),
     (
         "",
