@@ -49,7 +49,7 @@ KINDS = {
 
 
 class Entity(NamedTuple):
-    """What the model takes for one: characters ``start`` to ``end``, kind, and its least sure token's probability."""
+    """What the model takes for one: characters ``start`` to ``end``, kind, and its surest token's probability."""
 
     start: int
     end: int
@@ -154,7 +154,7 @@ def _merged(text: str, tokens: dict[tuple[int, int], tuple[str, float]]) -> list
             end += 1
         last = merged[-1] if merged else None
         if last and last.kind == kind and not text[last.end : start].strip():
-            merged[-1] = Entity(last.start, max(end, last.end), kind, min(score, last.score))
+            merged[-1] = Entity(last.start, max(end, last.end), kind, max(score, last.score))
         else:
             merged.append(Entity(start, end, kind, score))
     return merged

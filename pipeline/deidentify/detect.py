@@ -15,7 +15,7 @@ from presidio_analyzer.context_aware_enhancers import ContextAwareEnhancer
 from presidio_analyzer.nlp_engine import NlpArtifacts
 
 from pipeline.deidentify import patterns
-from pipeline.deidentify.entities import by_line, kind_of
+from pipeline.deidentify.entities import accepted
 from pipeline.deidentify.joining import joined
 from pipeline.deidentify.models import ModelsEngine
 from pipeline.deidentify.spans import CATEGORIES, Span, resolve
@@ -59,13 +59,9 @@ class EntityFilter(EntityRecognizer):
 
     def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts) -> list[RecognizerResult]:
         del entities
-        results = []
-        for entity, score in zip(nlp_artifacts.entities, nlp_artifacts.scores, strict=True):
-            for start, end in by_line(text, entity):
-                kind = kind_of(text, start, end, entity)
-                if kind:
-                    results.append(RecognizerResult(kind, start, end, score))
-        return results
+        return [
+            RecognizerResult(kind, start, end, score) for start, end, kind, score in accepted(text, nlp_artifacts)
+        ]
 
 
 class Detector:

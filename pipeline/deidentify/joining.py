@@ -22,6 +22,7 @@ _BETWEEN = re.compile(
 _NUMBER_BEFORE = re.compile(r"(?<![\w-])\d{1,6}[A-Za-z]?[ ]$")
 _UNIT_AFTER = re.compile(rf"[,\s]{{1,3}}{_UNIT}(?:[,\s]{{1,3}}{WORD}){{0,3}}(?=[.,\n]|$)")
 _CODE_AFTER = re.compile(rf"(?:[\s,]{{1,4}}(?:{WORD}|nan)){{0,3}}[\s,]{{1,4}}\d{{4,6}}(?![\w-])")
+_AFTER_INITIAL = re.compile(rf"[ ][A-Z]\.?[ ](?P<name>{WORD})(?![\w-])")
 _AND_ANOTHER = re.compile(rf"[ ](?:and|&)[ ](?P<name>{WORD})(?![\w-])(?![ ]{WORD})")
 
 
@@ -62,11 +63,14 @@ def _is_one_address(text: str, last: Span, span: Span) -> bool:
 
 
 def _others(text: str, spans: Sequence[Span]) -> list[Span]:
-    """Surnames coordinated with one word that is a name: "Muslija and Brown"."""
+    """Surnames after an initial ("Tendai A Moyo") or coordinated with a name ("Muslija and Brown")."""
     starts = {span.start for span in spans}
     found = []
-    for span in spans:
-        match = _AND_ANOTHER.match(text, span.end) if span.kind == "NAME" else None
+    for span in (each for each in spans if each.kind == "NAME"):
+        surname = _AFTER_INITIAL.match(text, span.end)
+        if surname and surname.start("name") not in starts and not is_term(surname["name"]):
+            found.append(Span(span.end + 1, surname.end(), "NAME"))
+        match = _AND_ANOTHER.match(text, span.end)
         if match and match.start("name") not in starts and " " not in text[span.start : span.end]:
             word = match["name"].lower()
             known = word in names().last or not (word in common_words() or is_term(word))

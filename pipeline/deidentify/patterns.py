@@ -168,7 +168,22 @@ def _is_likely_person(match: re.Match[str]) -> bool:
     """For labels that other words follow too: a known name among the words, and none that is none."""
     words = _name_words(match["phi"])
     known = names().first | names().last
-    return _is_person(match) and any(word in known and word not in common_words() for word in words)
+    return _is_person(match) and (
+        any(word in known and word not in common_words() for word in words) or _is_full_name(words)
+    )
+
+
+def _is_full_name(words: list[str]) -> bool:
+    """A first name and a surname, whatever else they mean ("Faith Knight"), in either order."""
+    known = names()
+    return (
+        len(words) > 1
+        and not set(words) & (FUNCTION_WORDS | MEDICAL)
+        and any(
+            given in known.first and family in known.last
+            for given, family in ((words[0], words[-1]), (words[-1], words[0]))
+        )
+    )
 
 
 def _is_addressed(match: re.Match[str]) -> bool:
@@ -388,7 +403,7 @@ _PATTERNS: list[tuple[str, str, re.Pattern[str], Check | None]] = [
         lambda match: _names_a_facility(match.string[match.start("phi") : match.start("type")]),
     ),
     (",", "LOCATION", re.compile(rf"{CITY_STATE.pattern}"), _city_is_clear),
-    ("", "NAME", re.compile(rf"\b(?P<phi>(?:{_TITLE}|DR|MR|MRS|MS)\b\s?\.?\s+{_NAMES})"), _is_person),
+    ("", "NAME", re.compile(rf"\b(?P<phi>(?:{_TITLE}|DR|MR|MRS|MS)\b\s?\.?\s+{PARTICLE}{_NAMES})"), _is_person),
     (
         "",
         "NAME",

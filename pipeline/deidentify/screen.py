@@ -12,7 +12,18 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from pipeline.deidentify.classifier import vocabulary
-from pipeline.deidentify.vocabulary import AMBIGUOUS, EPONYMS, MEDICAL, TITLES, common_words, is_medical, names
+from pipeline.deidentify.vocabulary import (
+    AMBIGUOUS,
+    EPONYM_NOUN,
+    EPONYMS,
+    FUNCTION_WORDS,
+    MEDICAL,
+    TITLES,
+    common_words,
+    is_term,
+    names,
+    plain_first_names,
+)
 
 SHORT_LINE = 60
 """Characters of a line that goes with its neighbour: names and addresses stand on several."""
@@ -20,9 +31,17 @@ SHORT_LINE = 60
 _END = re.compile(
     r"\n+|(?<!\b[A-Z])(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bMrs)(?<!\bSt)[.!?]+[\"')\]]*\s+",
 )
-_WORD = re.compile(r"(?<![\w@])[^\W\d_]+(?:['’-][^\W\d_]+)*(?![\w@])")
+_WORD = re.compile(r"(?P<opens>[:;(\[\]\"“•*>]\s*)?(?<!\w)(?P<word>[^\W\d_]+(?:['’-][^\W\d_]+)*)(?![\w@])")
 _ADDRESSED = frozenset(("mr", "mrs", "ms", "miss", "dr"))
-_PRONOUN = re.compile(r"I['’]\w+")
+_CONTRACTED = re.compile(r"['’](?:s|re|ve|ll|d|m|t)$", re.IGNORECASE)
+_PREFIX = re.compile(r"(?:Mc|Mac|Di|De|La|Le|Van)(?=[^\W\d_a-z])")
+_INFLECTED = re.compile(r"(?:s|es|d|ed|ly|ing|r|er|ers|ist|ists|al|ally|ness|able)$")
+_DERIVED = re.compile(
+    r"(?:tion|tions|sion|ment|ments|ance|ence|ism|ity|ular|ness|ing|ical|ically|ology|able|ible|ify|i[sz]e|i[sz]ed|"
+    r"ous|ive|ally|ly|ed|ases|ial|ional|logist|ectomy|itis)$"
+)
+"""Endings of English words and of hardly any name."""
+_SMALL = frozenset(("will", "may", "best", "good", "well", "long", "you", "can", "see", "her", "how", "has", "the"))
 
 
 def stretches(text: str) -> list[tuple[int, int]]:
@@ -50,24 +69,73 @@ def _sentences(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _is_read(text: str, start: int, end: int) -> bool:
-    words = _WORD.finditer(text, start, end)
-    return any(_is_candidate(match[0], place == 0) for place, match in enumerate(words))
+    before = ""
+    spoken = True
+    for match in _WORD.finditer(text, start, end):
+        word, first = match["word"], not before or match["opens"] is not None
+        if _is_candidate(word, first) and not (_bare(word) in EPONYMS and EPONYM_NOUN.match(text, match.end())):
+            return True
+        if word[0].isupper() and _is_full_name(before, word):
+            return True
+        spoken = spoken and word.islower()
+        before = word
+    return spoken and any(_is_unheard(match["word"]) for match in _WORD.finditer(text, start, end))
 
 
 @lru_cache(maxsize=100_000)
 def _is_candidate(word: str, first: bool) -> bool:
     """Whether a word, the ``first`` of its sentence or another, may belong to a name or place."""
-    lower = word.lower().removesuffix("'s").removesuffix("’s")
-    if is_medical(word) or _PRONOUN.fullmatch(word):
-        return lower in _ADDRESSED
+    lower = _bare(word)
+    if lower in _ADDRESSED:
+        return True
+    if is_term(word) or (_CONTRACTED.search(word) and lower in common_words() - _first_names()):
+        return False
+    unheard = lower not in vocabulary() and lower not in common_words()
     if word.islower():
-        return lower in _ADDRESSED or (len(lower) > 3 and (lower in _uncommon_names() or not lower.isascii()))
+        known = lower in plain_first_names() or (lower in _uncommon_names() and unheard)
+        return len(lower) > 3 and (known or not lower.isascii())
     if word.isupper():
-        strange = len(lower) > 4 and lower not in vocabulary() and lower not in common_words()
-        return len(lower) > 3 and (lower in _uncommon_names() or strange)
+        return len(lower) > 3 and (lower in _uncommon_names() or (unheard and not _DERIVED.search(lower)))
+    if not is_capitalised(word):
+        return False
     if lower in common_words():
-        return not first and len(lower) > 2 and lower in AMBIGUOUS | TITLES
-    return not first or lower in _uncommon_names() or lower not in vocabulary()
+        return len(lower) > 2 and lower in AMBIGUOUS | TITLES and (not first or lower in _first_names())
+    if lower in _uncommon_names():
+        return True
+    return unheard and not _DERIVED.search(lower) if first else True
+
+
+def is_capitalised(word: str) -> bool:
+    """Whether a word is written as a name: "Moyo", "O'Brien", "McNeil", "Smith-jones", not "mRNA" or "IgG"."""
+    parts = re.split(r"['’-]", _PREFIX.sub("", word))
+    return parts[0][:1].isupper() and all(part == part.capitalize() or part.islower() for part in parts)
+
+
+def _is_full_name(first: str, last: str) -> bool:
+    """Words that are a first name and a surname, whatever else they are: "GRACE HILL"."""
+    given, family = first.lower(), last.lower()
+    return given in _first_names() and family in names().last - FUNCTION_WORDS - MEDICAL
+
+
+@lru_cache(maxsize=100_000)
+def _is_unheard(word: str) -> bool:
+    """Whether a word in small letters is none of English or medicine."""
+    lower = _bare(word)
+    if len(lower) < 4 or is_term(lower) or _DERIVED.search(lower):
+        return False
+    stems = {lower, _INFLECTED.sub("", lower), _INFLECTED.sub("e", lower), *lower.split("-")}
+    return not any(stem in vocabulary() or stem in common_words() or is_term(stem) for stem in stems)
+
+
+def _bare(word: str) -> str:
+    """In small letters, without "'s" and "'ve"."""
+    return _CONTRACTED.sub("", word).lower()
+
+
+@lru_cache(maxsize=1)
+def _first_names() -> frozenset[str]:
+    """First names that are no small words."""
+    return frozenset(word for word in names().first if len(word) > 2) - FUNCTION_WORDS - MEDICAL - _SMALL
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,83 @@
+"""Whether what a model takes for a person's name may be one, by its words."""
+
+import re
+from typing import NamedTuple
+
+from pipeline.deidentify.classifier import vocabulary
+from pipeline.deidentify.screen import is_capitalised
+from pipeline.deidentify.vocabulary import (
+    EPONYMS,
+    PARTICLES,
+    TITLES,
+    UNLIKELY_ENDING,
+    common_words,
+    is_term,
+    names,
+)
+
+WORDS = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_NEVER = re.compile(r"[\d/@%=<>]")
+_SENTENCE_BEFORE = re.compile(r"(?:^|[.!?:\n\]\"“])\s*$")
+_CAPITAL = re.compile(r"[^\W\d_a-z]")
+
+
+class Evidence(NamedTuple):
+    """What is known beside the words."""
+
+    agreed: bool
+    """The other model takes it for a name too."""
+    first: bool
+    """It begins a sentence, where any word has a capital."""
+    spoken: bool
+    """Its line has no capitals, as transcribed speech."""
+
+
+def evidence(text: str, start: int, end: int, agreed: bool) -> Evidence:
+    line = text[text.rfind("\n", 0, start) + 1 : (text.find("\n", end) + 1 or len(text) + 1) - 1]
+    return Evidence(
+        agreed,
+        _SENTENCE_BEFORE.search(text, max(0, start - 4), start) is not None,
+        _CAPITAL.search(line) is None,
+    )
+
+
+def is_person(value: str, given: Evidence) -> bool:
+    """Whether ``value`` may name a person.
+
+    One word must be a known name, or a strange word with a capital, or both models must have
+    found it; of several, none may be strange, or first name and surname must be known.
+    """
+    parts = [word for word in WORDS.findall(value) if word.lower() not in TITLES | PARTICLES]
+    words = [word.lower().removesuffix("'s").removesuffix("’s") for word in parts]
+    if not parts or _NEVER.search(value) or any(is_term(word) for word in parts):
+        return False
+    if all(word in EPONYMS or len(word) == 1 for word in words):
+        return False
+    if len(parts) == 1:
+        return len(words[0]) > 2 and _is_one(parts[0], words[0], given)
+    known = names()
+    if words[0] in known.first and words[-1] in known.last and parts[0].isupper() == parts[-1].isupper():
+        return parts[0][0].isupper() or given.spoken
+    strange = [word for word in words if word in common_words() or UNLIKELY_ENDING.search(word)]
+    sure = [word for word in words if _is_known(word)]
+    capitals = all(part[0].isupper() for part in parts)
+    if sure:
+        return len(strange) < len(words)
+    unheard = all(word not in vocabulary() for word in words if len(word) > 1)
+    return not strange and (
+        (capitals and (not value.isupper() or unheard)) or (given.spoken and unheard)
+    )
+
+
+def _is_one(part: str, word: str, given: Evidence) -> bool:
+    known = names()
+    if _is_known(word):
+        return True
+    if word in common_words():
+        return part.istitle() and word in known.first | known.last and (given.agreed or not given.first)
+    unheard = word not in vocabulary() and not UNLIKELY_ENDING.search(word)
+    return unheard and (is_capitalised(part) or given.agreed or given.spoken)
+
+
+def _is_known(word: str) -> bool:
+    return (word in names().first or word in names().last) and word not in common_words()
