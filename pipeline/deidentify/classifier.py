@@ -76,7 +76,9 @@ class Classifier:
 
     def find(self, texts: Sequence[str]) -> list[list[Entity]]:
         """Entities of each text, in order; neighbours of one kind with only space between are one."""
-        windows = [(number, start, part) for number, text in enumerate(texts) for start, part in _windows(text)]
+        windows = [
+            (number, start, part) for number, text in enumerate(texts) for start, part in _windows(text)
+        ]
         encodings = self._tokenizer.encode_batch([part for _, _, part in windows])
         marked: list[dict[tuple[int, int], tuple[str, float]]] = [{} for _ in texts]
         for batch in _batches(encodings):

@@ -60,7 +60,8 @@ class EntityFilter(EntityRecognizer):
     def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts) -> list[RecognizerResult]:
         del entities
         return [
-            RecognizerResult(kind, start, end, score) for start, end, kind, score in accepted(text, nlp_artifacts)
+            RecognizerResult(kind, start, end, score)
+            for start, end, kind, score in accepted(text, nlp_artifacts)
         ]
 
 

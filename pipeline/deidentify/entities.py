@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 
 from presidio_analyzer.nlp_engine import NlpArtifacts
 
+from pipeline.deidentify.classifier import vocabulary
 from pipeline.deidentify.models import Entity
-from pipeline.deidentify.patterns import FACILITY
 from pipeline.deidentify.persons import WORDS, evidence, is_person
+from pipeline.deidentify.places import FACILITY
+from pipeline.deidentify.screen import is_capitalised
 from pipeline.deidentify.vocabulary import (
     EPONYM_NOUN,
     UNLIKELY_ENDING,
@@ -22,10 +24,11 @@ _VERB_AFTER = re.compile(
     r"(?<=[^\W\d_])(?:[ ](?!(?:van|von|der|den|de|del|da|di|la|le|bin|al|ibn)\b)[a-z]+)+$"
 )
 _AFTER_PLACE = re.compile(r"\b(?![a-z])[^\W\d_]+[,.]?\s+$")
+_IN_A_TOWN = re.compile(r"\b(?i:in|near|from|around|outside|visited)\s+$")
 _COUNTRIES = frozenset(countries())
 _AT_A_PLACE = re.compile(
     r"\b(?:admitted|treated|seen|presented|visit(?:ed|s)?|care|surgery|hospitali[sz](?:ed|ation)|transferred|referred|"
-    r"followed|diagnosed|evaluated|works?|worked|office|records?|out|case|stay|patient)\s+(?:at|to|in|from|by)\s+(?:the\s+|our\s+)?$"
+    r"followed|diagnosed|evaluated|works?|worked|office|records?|out|case|stay|patient|ER|ED|appointment|surgery|nurse|doctor)\s+(?:at|to|in|from|by)\s+(?:the\s+|our\s+)?$"
 )
 
 
@@ -59,7 +62,10 @@ def _kind(text: str, start: int, end: int, entity: Entity, found: Sequence[Entit
     first_word = next(iter(WORDS.findall(value)), "").lower()
     if label == "NAME" or (label == "FACILITY" and first_word in names().first):
         agreed = any(
-            other.by != entity.by and other.label_ == "NAME" and other.start_char < end and start < other.end_char
+            other.by != entity.by
+            and other.label_ == "NAME"
+            and other.start_char < end
+            and start < other.end_char
             for other in found
         )
         return "NAME" if is_person(value, evidence(text, start, end, agreed)) else None
@@ -81,13 +87,18 @@ def _place(text: str, start: int, value: str, label: str) -> str | None:
         return label
     if any(is_term(word) for word in words) or not any(word[0].isupper() for word in words):
         return None
+    if FACILITY.fullmatch(value) and not set(word.lower() for word in words) <= common_words():
+        return "FACILITY"
     if label == "ADDRESS":
         return label if any(c.isdigit() for c in value) and max(map(len, words)) > 2 else None
     lower = [word.lower().removesuffix("'s").removesuffix("’s") for word in words]
     if label == "ORGANIZATION":
         at_a_place = _AT_A_PLACE.search(text[max(0, start - 40) : start])
         plain = value.isupper() or set(lower) & common_words() or lower[0] in names().first
-        return "FACILITY" if at_a_place and not plain else None
+        if at_a_place and not plain:
+            return "FACILITY"
+        one = len(words) == 1 and is_capitalised(value) and lower[0] not in vocabulary()
+        return "LOCATION" if one and _IN_A_TOWN.search(text, max(0, start - 20), start) else None
     if label == "FACILITY":
         return label if FACILITY.fullmatch(value) else None
     return label if label != "LOCATION" or _is_location(value, words, lower) else None

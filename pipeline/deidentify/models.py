@@ -69,7 +69,10 @@ class ModelsEngine(NlpEngine):
         )
         for (number, offset, _), document, entities in read:
             found[number] += [
-                (Entity(offset + e.start_char, offset + e.end_char, SPACY_KINDS[e.label_], "spacy"), SPACY_SCORE)
+                (
+                    Entity(offset + e.start_char, offset + e.end_char, SPACY_KINDS[e.label_], "spacy"),
+                    SPACY_SCORE,
+                )
                 for e in document.ents
                 if e.label_ in SPACY_KINDS
             ]

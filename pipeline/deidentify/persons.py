@@ -64,15 +64,13 @@ def is_person(value: str, given: Evidence) -> bool:
     if sure:
         return len(strange) < len(words)
     unheard = all(word not in vocabulary() for word in words if len(word) > 1)
-    return not strange and (
-        (capitals and (not value.isupper() or unheard)) or (given.spoken and unheard)
-    )
+    return not strange and ((capitals and (not value.isupper() or unheard)) or (given.spoken and unheard))
 
 
 def _is_one(part: str, word: str, given: Evidence) -> bool:
     known = names()
     if _is_known(word):
-        return True
+        return given.agreed or not (part.isupper() and len(part) < 5)
     if word in common_words():
         return part.istitle() and word in known.first | known.last and (given.agreed or not given.first)
     unheard = word not in vocabulary() and not UNLIKELY_ENDING.search(word)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from pipeline.deidentify import dates
-from pipeline.deidentify.patterns import ADDRESS, CITY_STATE, FACILITY
+from pipeline.deidentify.places import ADDRESS, CITY_STATE, FACILITY
 from pipeline.deidentify.spans import Span, resolve
 from pipeline.deidentify.vocabulary import (
     EPONYM_NOUN,

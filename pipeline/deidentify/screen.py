@@ -41,7 +41,9 @@ _DERIVED = re.compile(
     r"ous|ive|ally|ly|ed|ases|ial|ional|logist|ectomy|itis)$"
 )
 """Endings of English words and of hardly any name."""
-_SMALL = frozenset(("will", "may", "best", "good", "well", "long", "you", "can", "see", "her", "how", "has", "the"))
+_SMALL = frozenset(
+    ("will", "may", "best", "good", "well", "long", "you", "can", "see", "her", "how", "has", "the")
+)
 
 
 def stretches(text: str) -> list[tuple[int, int]]:
@@ -73,7 +75,9 @@ def _is_read(text: str, start: int, end: int) -> bool:
     spoken = True
     for match in _WORD.finditer(text, start, end):
         word, first = match["word"], not before or match["opens"] is not None
-        if _is_candidate(word, first) and not (_bare(word) in EPONYMS and EPONYM_NOUN.match(text, match.end())):
+        if _is_candidate(word, first) and not (
+            _bare(word) in EPONYMS and EPONYM_NOUN.match(text, match.end())
+        ):
             return True
         if word[0].isupper() and _is_full_name(before, word):
             return True

@@ -195,6 +195,12 @@ HOSPITALS = (
     "Duke", "MD Anderson", "Sloan Kettering", "Sloan-Kettering", "Kaiser Permanente", "Kaiser",
     "Dana-Farber", "Dana Farber", "Brigham", "Baylor", "Emory", "Vanderbilt", "UPMC", "Geisinger",
     "Scripps", "Beth Israel", "Montefiore", "Barnes-Jewish", "Yale", "Tufts",
+    "City of Hope", "Cleveland Clinic", "Henry Ford", "Beaumont", "Northwestern Memorial", "Northwestern",
+    "Parkland", "Harborview", "Providence", "Sutter", "Intermountain", "Ochsner",
+    "Sentara", "Inova", "Novant", "Avera", "Essentia", "Allina", "Mercy",
+    "Wake Forest", "UT Southwestern", "UCSD", "USC Keck", "Keck", "Lahey", "Lenox Hill", "Bellevue", "Weill Cornell",
+    "Hackensack", "Penn Presbyterian", "HUP", "CHOP", "Dartmouth-Hitchcock", "Christiana Care",
+    "Tampa General", "Jackson Memorial", "Ben Taub", "Bellin", "ThedaCare", "Froedtert", "Methodist",
 )  # fmt: skip
 """American hospitals that people name without saying hospital."""
 
@@ -340,6 +346,14 @@ def terms() -> frozenset[str]:
     """
     with gzip.open(Path(__file__).with_name("terms.txt.gz"), "rt", encoding="ascii") as file:
         return frozenset(file.read().split())
+
+
+@lru_cache(maxsize=1)
+def towns() -> frozenset[str]:
+    """Lower-case names of towns: GeoNames' (CC BY 4.0, geonames.org) of 15,000 people and more, 5,000 in
+    English-speaking countries, without those that are English or medical words ("mobile", "nice")."""
+    with gzip.open(Path(__file__).with_name("towns.txt.gz"), "rt", encoding="utf-8") as file:
+        return frozenset(line.replace("-", " ").rstrip("\n") for line in file)
 
 
 @lru_cache(maxsize=100_000)

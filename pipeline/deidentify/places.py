@@ -1,0 +1,328 @@
+"""Addresses, towns and facilities by their shape and the words around them."""
+
+import re
+from collections.abc import Iterator
+
+from pipeline.deidentify.classifier import vocabulary
+from pipeline.deidentify.known_names import WORD
+from pipeline.deidentify.shape import Shape
+from pipeline.deidentify.spans import Span
+from pipeline.deidentify.vocabulary import (
+    CITY_ABBREVIATIONS,
+    EPONYM_NOUN,
+    HOSPITALS,
+    STATES,
+    WIDE_COUNTRIES,
+    WIDE_PLACES,
+    common_words,
+    countries,
+    is_medical,
+    is_term,
+    towns,
+)
+
+_AT = r"\b(?:at|to|from|in|per|via|by|through|with|of|@)[ ](?:the[ ]|our[ ])?"
+_MONTHS = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_STATE = "|".join([*STATES, *(re.escape(name) for name in STATES.values())])
+_STREET = (
+    r"(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Court|Ct|Boulevard|Blvd|Place|Pl|Way|Terrace|Ter|Circle|Cir|"
+    r"Parkway|Pkwy|Highway|Hwy|Square|Sq|Trail|Trl|Crescent|Close|Alley|Row|Walk|Loop|Plaza|Pike|Turnpike)"
+)
+_UNIT = r"(?:,?\s+(?:Apartment|Apt|Suite|Ste|Unit|Room|Rm|Floor|Fl)\b\.?\s*#?\s*\w{1,6}|,?\s+#\s*\w{1,6})"
+_CITY = rf"{WORD}\.?(?:[ ]{WORD}\.?){{0,2}}"
+_ZIP = r"\d{5}(?:-\d{4})?"
+ADDRESS = re.compile(
+    rf"(?<![\w-])(?P<number>\d{{1,6}}[A-Za-z]?)\s+(?P<street>(?:(?:[NSEW]\.?|{WORD}\.?|\d+(?:st|nd|rd|th))\s+){{1,4}}?)"
+    rf"(?P<suffix>{_STREET})\b\.?(?P<unit>{_UNIT})?"
+    rf"(?:,?\s+(?P<city>{_CITY}),?\s+(?P<state>{_STATE})\b(?:,?\s+(?P<zip>{_ZIP}))?|,\s+(?P<town>{_CITY}))?"
+)
+"""House number, street, and where they follow unit, city, state and ZIP code."""
+CITY_STATE = re.compile(rf"(?P<city>{_CITY}),\s*(?P<state>{_STATE})\b(?:,?\s+(?P<zip>{_ZIP})(?!\d))?")
+FACILITY = re.compile(
+    rf"\b(?:(?:St\.?|Saint|Mt\.?|{WORD})(?:\s+(?:of|and|&|for|the|de))*\s+)(?:{WORD}\.?(?:\s+(?:of|and|&|for|the))*\s+){{0,4}}?"
+    r"(?P<type>(?:(?i:General|Memorial|Community|Regional|University|Children['’]?s|Women['’]?s|Veterans|Presbyterian|Methodist)\s+)*"
+    rf"(?i:Hospital|Hospitals|Medical\s+(?:Center|Centre|Group)|Med\.?\s+(?:Center|Centre|Ctr|Ct)|Clinic|Clinics|"
+    r"Health(?:\s+(?:Center|Centre|System|Services))?|Infirmary|Hospice|Nursing\s+Home|Rehabilitation\s+Center|Cancer\s+Center|"
+    rf"Surgery\s+Center|Care\s+Center|Urgent\s+Care|Family\s+(?:Practice|Medicine|Care)|Rehab|Hosp\b\.?|Med(?:ical)?\s+Ctr|Medical\s+School|Sanatorium))\b(?:[ ]of[ ](?P<town>{_CITY}))?"
+)
+_PART = (
+    r"(?:(?!I\b)(?![a-zß-öø-ÿ])(?:[^\W\d_]{1,4}\b\.|[^\W\d_][\w'’/()-]*)|\d+[A-Za-z]?\b(?:\.(?=\n|[ ][a-z]))?"
+    r"|C/|u\.|(?:of|and|de|d['’]\w+|del|della|di|da|do|du|la|le|el|tér|út|útja|utca|põik|ter|van|von|den|str)\b\.?)"
+)
+"""A word of an address: capitalised, a number, or one of the small words of streets and towns; a dot
+ends a short word or a number inside a sentence, and no sentence."""
+_PARTS = rf"{_PART}(?:(?:,?[ ]|,?[ ]?\n[ ]?,?[ ]?){_PART}){{1,14}}"
+_WITH_UNIT = (
+    rf"\d{{1,6}}[A-Za-z]?[ ]{_PART}(?:[ ]{_PART}){{0,6}}?"
+    rf"[,\s]{{1,3}}(?:Suite|Ste|Apt|Apartment|Unit)\b\.?[ ]?#?\d+(?:[,\s]{{1,4}}{_PART}){{0,8}}"
+)
+"""A house number and a unit with nothing but capitalised words and numbers between, and what follows."""
+_STREET_WORLDWIDE = (
+    rf"(?:\d{{1,6}}[A-Za-z]?[ ])?(?:{WORD}"
+    r"(?:stra(?:ß|ss)e|straat|gata|gatan|vej|vegen|veien|väg|vägen|laan|katu|tie|ulica|utca|kuja|weg|gasse)"
+    r"|(?:Rua|Rue|Via|Viale|Calle|C/|Avenida|Avenue|Strada|Piazza|Praça|Paseo|Carrer|Ulica|Chemin|Boulevard|Corso)"
+    rf"(?:[ ]{_PART}){{1,5}}?)[ ]\d{{1,5}}[A-Za-z]?\b"
+    rf"|{WORD}(?:[ ][^\W\d_]+){{0,2}}[ ](?:út|útja|utca|tér|köz|körút|ulica|ulice|cesta|trg|náměstí|třída|gatan|vägen|veien|"
+    rf"vej|tie|katu|sokak|caddesi|plein|kade|singel|platz|allee|weg)[ ]\d{{1,5}}[A-Za-z]?\b\.?"
+    rf"|\b(?:ul|al|pl|os|av|avda|c|str|r)\.[ ]{WORD}(?:[ ]{WORD}){{0,3}}[ ]\d{{1,5}}[A-Za-z]?\b"
+)
+"""Streets as they are written in other languages: the number comes last."""
+_COUNTRY = "|".join(map(re.escape, (*countries(), "United States", "England", "Scotland", "Wales")))
+_TOWN = rf"{WORD}(?:[ ](?:de|del|da|do|di|la|le|am|an|der|on|upon|sur)[ ]{WORD}|[ ]{WORD}){{0,3}}"
+_TOWN_PLACES = (
+    re.compile(
+        r"\b(?i:in|near|from|to|at|around|outside|via|of|visited|visiting|leaving|reached)[ ]"
+        rf"(?:downtown[ ]|the[ ])?(?P<town>{_TOWN})"
+    ),
+    re.compile(rf"(?<=,[ ])(?P<town>{_TOWN})(?=[,.;)])"),
+    re.compile(
+        rf"\b(?i:the|our|their)[ ](?P<town>{_TOWN})(?=[ ](?:office|clinic|area|branch|team|site|plant)\b)"
+    ),
+)
+_NAMED_STREET = r"(?:Street|Avenue|Road|Lane|Boulevard|Drive|Crescent|Terrace|Square|Highway)"
+_GENERIC = r"(?:General|City|County|Community|Memorial|University|Regional|District)"
+
+
+def _is_street(match: re.Match[str]) -> bool:
+    return not any(is_medical(word) for word in re.findall(r"[^\W\d_]+", match["phi"]))
+
+
+def _is_place(text: str) -> bool:
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    return not any(is_medical(word) for word in words) and not set(words) <= common_words() | WIDE_PLACES
+
+
+def _town(words: str) -> str | None:
+    """The longest beginning of capitalised words that is a town of the list."""
+    places = [match.end() for match in re.finditer(r"[^\s-]+", words)]
+    return next(
+        (words[:end] for end in reversed(places) if words[:end].lower().replace("-", " ") in towns()), None
+    )
+
+
+def _city_is_clear(match: re.Match[str]) -> bool:
+    """A two-letter state stands for many other things: it needs a ZIP code or a word of place."""
+    certain = match["zip"] or match["before"] or len(match["state"]) > 2
+    return bool(certain) and not any(is_medical(word) for word in match["city"].split())
+
+
+def _names_a_facility(head: str) -> bool:
+    """More than "The Hospital" or "Emergency Clinic": some word before the type names it."""
+    words = re.findall(r"[^\W\d_]+", head.lower())
+    neutral = common_words() | {
+        "university",
+        "general",
+        "community",
+        "county",
+        "outpatient",
+        "local",
+        "city",
+        "st",
+        "saint",
+        "mental",
+        "public",
+        "world",
+        "national",
+        "global",
+        "occupational",
+        "home",
+        "behavioral",
+    }
+    telling = [word for word in words if word not in neutral or word in ("st", "saint")]
+    return bool(telling) and not any(is_medical(word) for word in telling)
+
+
+SHAPES = [
+    Shape("0", "ADDRESS", re.compile(rf"(?P<phi>{ADDRESS.pattern})"), None),
+    Shape("0", "ADDRESS", re.compile(rf"(?<![\w-])(?P<phi>{_WITH_UNIT})"), _is_street),
+    Shape("0", "ADDRESS", re.compile(rf"(?<![\w-])(?P<phi>{_STREET_WORLDWIDE})"), _is_street),
+    Shape(
+        "",
+        "ADDRESS",
+        re.compile(
+            rf"\b(?:on|at|off|along|near|down|from|to)[ ](?P<phi>{WORD}(?:[ ]{WORD}){{0,2}}[ ]{_NAMED_STREET})\b"
+        ),
+        _is_street,
+    ),
+    Shape(
+        "corner",
+        "ADDRESS",
+        re.compile(
+            rf"\b(?P<phi>(?:the[ ])?corner[ ]of[ ]{WORD}(?:[ ]\w+\.?){{0,5}}?[ ]and[ ]{WORD}(?:[ ]{_PART}){{0,3}})"
+        ),
+        _is_street,
+    ),
+    Shape(
+        "0",
+        "ADDRESS",
+        re.compile(
+            r"\b(?:(?:address|office)(?:[ ]is)?(?:[ ]to)?(?:[ ]the[ ]same)?(?:[ ]at|:|[ ]is)?|"
+            r"(?:arrived|located|live[sd]?|living|resid(?:es?|ed|ing))[ ](?:at|in))[:\s]+"
+            rf"(?P<phi>(?:the[ ]corner[ ]of[ ])?{_PARTS})"
+        ),
+        lambda match: any(c.isdigit() for c in match["phi"]) and _is_street(match),
+    ),
+    Shape(
+        "0",
+        "ADDRESS",
+        re.compile(
+            r"\b(?P<phi>(?:P\.?\s?O\.?\s+Box|PSC\s+\d+,?\s+Box|Unit\s+\d+,?\s+Box)\s+\d+(?:\s+[AFD]PO\s+A[AEP]\s+\d{5})?)",
+            re.I,
+        ),
+        None,
+    ),
+    Shape(
+        "0",
+        "ZIP",
+        re.compile(
+            r"\b(?:ZIP|zip\s*code|post(?:al\s+)?\s*code)(?:\s+code)?\s*(?:is|:|#)*\s*(?P<phi>\d{3,5}(?:-\d{4})?(?:\s?[A-Z]{2}\b)?)",
+            re.I,
+        ),
+        None,
+    ),
+    Shape(
+        "",
+        "FACILITY",
+        re.compile(rf"(?P<phi>{FACILITY.pattern})"),
+        lambda match: _names_a_facility(match.string[match.start("phi") : match.start("type")]),
+    ),
+    Shape(
+        ",",
+        "LOCATION",
+        re.compile(
+            r"(?P<before>\b(?:in|from|at|of|to|near|around|lives|live|via|Hospital|Center|Clinic),?\s+)?"
+            rf"\b(?P<phi>{CITY_STATE.pattern})"
+        ),
+        _city_is_clear,
+    ),
+    Shape(
+        ",",
+        "LOCATION",
+        re.compile(rf"\b(?P<phi>{_CITY},[ ](?:{_COUNTRY}))\b"),
+        lambda match: _is_place(match["phi"].rpartition(",")[0]),
+    ),
+    Shape(
+        "-based",
+        "LOCATION",
+        re.compile(rf"\b(?P<phi>{WORD}(?:[ ]{WORD}){{0,2}}?)(?=-based\b)"),
+        lambda match: _town(match["phi"]) == match["phi"],
+    ),
+    Shape(
+        "",
+        "FACILITY",
+        re.compile(
+            rf"(?:{_AT}|\()(?P<phi>(?:{WORD}[ ]){{1,3}}(?:General|Memorial|Medical|Presbyterian|Methodist|Baptist|Regional))"
+            r"(?=[,.;:?)]|[ ](?:in|on|for|by|and|last|this|yesterday|notes?|records?|[A-Z]{2})\b|\s*$)",
+            re.M,
+        ),
+        lambda match: _names_a_facility(match["phi"].rpartition(" ")[0]),
+    ),
+    Shape(
+        "",
+        "FACILITY",
+        re.compile(rf"(?:{_AT}|\()(?P<phi>(?:St|Mt|Saint|Mount)\b\.?[ ]{WORD}(?:[ ]{WORD}){{0,2}})"),
+        None,
+    ),
+    Shape(
+        "",
+        "FACILITY",
+        re.compile(
+            rf"\b(?P<phi>{'|'.join(HOSPITALS)})(?=['’]s[ ]|[ ](?:ED|ER|ICU|notes?|records?|team|physicians?|doctors?|clinic)\b)"
+        ),
+        None,
+    ),
+    Shape(
+        ":",
+        "LOCATION",
+        re.compile(
+            rf"\b(?i:where|venue|location|birthplace|city|town)[ ]?:[ ]*(?P<phi>{_CITY}(?:[ ]\({WORD}\))?|[^\n.;:?]{{3,50}}(?=[.\n]|$))"
+        ),
+        lambda match: _is_place(match["phi"]),
+    ),
+    Shape(
+        "in",
+        "LOCATION",
+        re.compile(rf"\b(?:I['’]m|I[ ]am|[Ww]e['’]re|[Ww]e[ ]are|now|currently)[ ]in[ ](?P<phi>{_CITY})"),
+        lambda match: _is_place(match["phi"]),
+    ),
+    Shape(
+        "",
+        "LOCATION",
+        re.compile(
+            rf"\b(?:at|to|in|from)[ ](?P<phi>{'|'.join(CITY_ABBREVIATIONS)})"
+            r"(?=[,.;?!)]|[ ](?:on|in|with|for)\b|\s*$)"
+        ),
+        None,
+    ),
+    Shape(
+        "ospital",
+        "FACILITY",
+        re.compile(
+            r"\b(?:at|to|from|in)[ ](?:the[ ])?"
+            rf"(?P<phi>{_GENERIC}(?:[ ]{_GENERIC})?[ ]Hospital)\b"
+        ),
+        None,
+    ),
+    Shape(
+        "",
+        "LOCATION",
+        re.compile(
+            rf"\b(?:lives?|lived|living|resid(?:es?|ed|ing)|moved|moving|relocated|grew\s+up|born|raised|travel(?:s|ed|led|ing|ling)|flew|"
+            rf"visiting|visited|stationed|emigrated|immigrated)\s+(?:here\s+|back\s+)?(?:in|to|from|near|outside)\s+(?P<phi>{_CITY})"
+        ),
+        lambda match: match["phi"] in WIDE_COUNTRIES or _is_place(match["phi"]),
+    ),
+    Shape(
+        "",
+        "LOCATION",
+        re.compile(
+            r"\b(?:lives?|lived|living|moved|born|raised|grew[ ]up)[ ](?:in|to|near)[ ](?P<phi>[a-zà-ž]{4,})\b"
+        ),
+        lambda match: (
+            _is_place(match["phi"]) and not is_term(match["phi"]) and match["phi"] not in vocabulary()
+        ),
+    ),
+    Shape(
+        "",
+        "LOCATION",
+        re.compile(
+            rf"^[ ]*(?P<phi>{_COUNTRY})(?=[ ]*$|[ ]+\d{{4,6}}$|[ ](?:was|is)\b)",
+            re.M,
+        ),
+        None,
+    ),
+    Shape(
+        "",
+        "FACILITY",
+        re.compile(
+            rf"\b(?:admitted|treated|seen|presented|visit|care|surgery|procedure|transferred|evaluated|hospitalized|diagnosed|tx['’]d|done|"
+            rf"followed|carried\s+out\s+on\s+\S+)\s+(?:to|at)\s+(?:the\s+)?"
+            rf"(?P<phi>{WORD}(?:[ ]{WORD}){{0,2}})(?=\s+(?:on|for|in|by|last|from)\b|[,.;?)]|\s*$)"
+        ),
+        lambda match: _is_place(match["phi"]),
+    ),
+    Shape(
+        "",
+        "FACILITY",
+        re.compile(rf"(?:{_AT}|\()(?P<phi>(?:{'|'.join(HOSPITALS)})(?:\s+Health)?)\b"),
+        None,
+    ),
+    Shape(
+        "",
+        "FACILITY",
+        re.compile(
+            rf"\bat\s+(?:the\s+)?(?P<phi>{WORD}(?:[ ]{WORD}){{0,3}})(?=\s+(?:on|in)\s+(?:\d|{_MONTHS}))"
+        ),
+        lambda match: _is_place(match["phi"]),
+    ),
+]
+
+
+def find_towns(text: str) -> Iterator[Span]:
+    """Towns of the list where the words around them say that they are a place."""
+    for form in _TOWN_PLACES:
+        for match in form.finditer(text):
+            town = _town(match["town"])
+            end = match.start("town") + len(town or "")
+            if town and not EPONYM_NOUN.match(text, end) and text[end : end + 1] not in ("-", "’", "'"):
+                yield Span(match.start("town"), end, "LOCATION")
