@@ -22,7 +22,8 @@ _YEAR = r"(?P<year>(?:1[89]|20)\d\d)"
 _TIME = r"(?:[T ]\d{1,2}:\d{2}(?::\d{2})?\b)?"
 _NOT_AN_AMOUNT = r"(?!\d)(?!\s*(?:mg|mcg|ml|g|kg|cm|mm|%|percent|units?|patients?|years?|times|of\s+\d)\b)"
 _BEFORE_PARTIAL = (
-    r"(?:\b(?:on|since|until|till|from|around|through|thru|by|after|before|dated?|visit|seen|due|appointment)"
+    r"(?:\b(?:on|since|until|till|from|around|through|thru|by|after|before|dated?|visit|seen|due|appointment|"
+    r"admitted|discharged|transferred|presented|born|died|expired|dob|doa|dos|appt|between)"
     r"(?:\s+(?:about|the|approximately))?:?\s+)"
 )
 
@@ -37,7 +38,17 @@ _FORMATS = [
         # 03/09/2024, 9.3.2024, 3-9-24
         (
             r"(?<![\w/.-])(?P<month>\d{1,2})(?P<separator>[-/.])(?P<day>\d{1,2})(?P=separator)"
-            rf"(?P<year>(?:1[89]|20)\d\d|(?<!\.)'?\d\d)(?!\w|[-/]\d|\.\d){_TIME}",
+            rf"(?P<year>(?:1[89]|20)\d\d|(?<!\.)'?\d\d)(?!\w|/\d|-\d(?!\d?/\d)|\.\d){_TIME}",
+            0,
+        ),
+        # 03/09/2024-03/12/2024, the second
+        (
+            r"(?<=\d-)(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>(?:1[89]|20)\d\d|\d\d)(?![\w/-]|\.\d)",
+            0,
+        ),
+        # 20240309
+        (
+            r"(?<![\w/.-])(?P<year>(?:19|20)\d\d)(?P<month>0[1-9]|1[0-2])(?P<day>0[1-9]|[12]\d|3[01])(?![\w/.-])",
             0,
         ),
         # 9 March 2024, 9th of March, 2024, 9-Mar-24
@@ -47,15 +58,27 @@ _FORMATS = [
         ),
         # March 9, 2024, Mar. 9th to 12th 2024
         (
-            rf"\b{_MONTH}\s*{_DAY}(?:\s*(?:-|–|to|and|&)\s*(?P<day2>[12]\d|3[01]|0?[1-9])(?P<ordinal2>st|nd|rd|th)?)?"
-            rf"(?:\s*,\s*|\s+of\s+|\s+){_YEAR}\b",
+            rf"\b{_MONTH}[\s-]*{_DAY}(?:\s*(?:-|–|to|and|&)\s*(?P<day2>[12]\d|3[01]|0?[1-9])(?P<ordinal2>st|nd|rd|th)?)?"
+            rf"(?:\s*,\s*|\s+of\s+|\s+|-)(?P<year>(?:1[89]|20)\d\d|'\d\d)\b",
             re.I,
         ),
         # March 2024, March of 2024
-        (rf"\b{_MONTH}(?:\s+of)?(?:,\s*|\s+|-){_YEAR}\b", re.I),
+        (rf"\b{_MONTH}(?:\s+of)?(?:,\s*|\s+|-)(?P<year>(?:1[89]|20)\d\d|'\d\d)\b", re.I),
         # March 9; 9 March
         (rf"\b(?-i:(?=[A-Z])){_MONTH}\s+{_DAY}\b{_NOT_AN_AMOUNT}", re.I),
         (rf"(?<![\w/.]){_DAY}(?:\s+of)?\s+(?-i:(?=[A-Z])){_MONTH}\b(?!\s+\d)", re.I),
+        # in March, since early May
+        (
+            r"\b(?:in|since|until|till|early|mid|late|last|this|next|during|by)[\s-](?:early|mid|late)?[\s-]?"
+            rf"(?P<date>(?-i:(?=[A-Z])){_MONTH})(?![\w-]|\s+\d)",
+            re.I,
+        ),
+        # 3/1 and 3/9/24, 3/1 to 3/9/24
+        (
+            r"(?<![\w/.-])(?P<date>(?P<month>0?[1-9]|1[0-2])/(?P<day>0?[1-9]|[12]\d|3[01]))"
+            r"(?=\s*(?:-|–|to|and|through|thru)\s*\d{1,2}/\d{1,2}/\d)",
+            re.I,
+        ),
         # 03/2024
         (r"(?<![\w/.-])(?P<month>0?[1-9]|1[0-2])/(?P<year>(?:19|20)\d\d)(?![\w/])", 0),
         # on 3/9
@@ -71,12 +94,31 @@ _KEPT = [
     for pattern in (
         r"(?i:\b(?:on|last|next|this|since|until|till|by|from|before|after|come)[ ]|,[ ])"
         r"(?P<kept>(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day)\b",
+        r"\b(?P<kept>(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun)"
+        r"(?=\.?,?\s+(?:the\s+)?(?:\d{1,2}[/.-]\d|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?\s+\d))",
         r"(?i:\b(?:in|during|since|from|until|till|through|before|after|around|about|circa|early|late|year|of|by|to|and))"
         r"[ ](?P<kept>(?:19|20)\d\d)\b(?![-–/,.:]?\d)(?!\s*%)(?![ -](?:[a-z]+s|mg|mcg|ml|g|kg|cm|mm|cc|units?)\b)",
         r"\b(?i:a|an|the|his|her|my|our|their)[ ](?P<kept>(?:19|20)\d\d)[ ](?=[^\W\d_]+)(?!(?:[a-z]+s|mg|mcg|ml|g|kg|cm|mm|cc|units?)\b)",
     )
 ]
-_STAYS = re.compile(r"(?:19|20)\d\d|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day")
+_STAYS = re.compile(
+    r"(?:19|20)\d\d|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun"
+)
+_SEASON = re.compile(
+    r"\b(?P<season>(?i:spring|summer|autumn|fall|winter)|Q[1-4])(?P<between>(?:[ ]of)?[ ])(?P<year>(?:19|20)\d\d)\b"
+)
+_SEASONS = {
+    "winter": 1,
+    "spring": 4,
+    "summer": 7,
+    "autumn": 10,
+    "fall": 10,
+    "q1": 1,
+    "q2": 4,
+    "q3": 7,
+    "q4": 10,
+}
+"""The first month of each that is counted from."""
 _PARTIAL = re.compile(r"(?P<date>(?P<month>0?[1-9]|1[0-2])/(?P<day>0?[1-9]|[12]\d|3[01]))")
 _PARTS = ("year", "month", "name", "day", "ordinal", "day2", "ordinal2")
 
@@ -91,6 +133,8 @@ def find(text: str) -> Iterator[tuple[int, int]]:
             yield match.span("kept")
     if not any(character.isdigit() for character in text):
         return
+    for match in _SEASON.finditer(text):
+        yield match.span()
     for form in _FORMATS:
         for match in form.finditer(text):
             if _parse(match) is not None:
@@ -104,6 +148,8 @@ def replaced(date: str, weeks: int | None) -> str | None:
     """
     if _STAYS.fullmatch(date):
         return date
+    if season := _SEASON.fullmatch(date):
+        return season["year"] if weeks is None else _season_moved(season, weeks)
     for form in [*_FORMATS, _PARTIAL]:
         match = form.fullmatch(date)
         parsed = _parse(match) if match else None
@@ -176,6 +222,17 @@ def _plus_months(date: datetime.date, weeks: int) -> datetime.date:
     months = max(1, round(abs(weeks) * 12 / 52))
     years, month = divmod(date.month - 1 + (months if weeks > 0 else -months), 12)
     return date.replace(year=date.year + years, month=month + 1)
+
+
+def _season_moved(match: re.Match[str], weeks: int) -> str:
+    """The season or quarter, and its year, that the middle of this one moves to; another one than it was."""
+    name, year = match["season"], int(match["year"])
+    quarter = (_SEASONS[name.lower()] - 1) // 3
+    steps = max(1, round(abs(weeks) / 13)) * (1 if weeks > 0 else -1)
+    years, moved = divmod(quarter + steps, 4)
+    named = f"Q{moved + 1}" if name[0] == "Q" else ("winter", "spring", "summer", "fall")[moved]
+    new = named.capitalize() if name[0].isupper() else named
+    return f"{new}{match['between']}{year + years}"
 
 
 def _rewritten(match: re.Match[str], new: dict[str, str]) -> str:

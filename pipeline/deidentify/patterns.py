@@ -16,13 +16,20 @@ _LABEL = (
     r"(?:account|accession|record|chart|insurance|ins|policy|medicare|medicaid|licen[cs]e|DEA|NPI|VIN|SSN|SS|social\s+security|"
     r"credit\s+card|card|IBAN|passport|UPI|FIN|CSN|driver['’]?s\s+licen[cs]e|plate|serial|ID|identifier)(?![a-z]))"
 )
+_NUMBERED = (
+    r"(?:acct|account|claim|order|ref(?:erence)?|encounter|certificate|registration|case|file|chart|record|member|subscriber|"
+    r"policy|group|barcode|tracking|subject|serial|device|licen[cs]e|DL|plate|passport|visa|SIN|NHS|MR|MRN|UR|URN|HN|CRN|Rx|lab|"
+    r"specimen|accession|insurance|Medicare|Medicaid|health\s+card|beneficiary|employee|badge|invoice|ticket|request|booking)"
+)
+"""Words before a number that has a letter or a hyphen in it, or stands in groups."""
 _VALUE = r"#?\s?(?P<phi>(?=[\w/-]*\d[\w/-]*\d[\w/-]*\d)[A-Za-z0-9]+(?:[-/]?[A-Za-z0-9]+)*(?<!-))"
 _PHONE_WORD = (
     r"(?:phone|telephone|tel|call(?:\s+(?:me|us|her|him|back))?(?:\s+(?:on|at))?|fax|mobile|cell|pager|page|beeper|contact|"
-    r"registered|number|reach(?:ed|able)?(?:\s+\w+)?\s+at|text|hotline|ring|dial|whatsapp)"
+    r"registered|number|reach(?:ed|able)?(?:\s+\w+)?\s+(?:at|on)|text|hotline|ring|dial|whatsapp)"
 )
 _DIGITS = r"\+?\(?\d(?:[ \t().-]{0,2}\d){5,14}"
 _PHONE_END = r"(?![\w/])(?!-\d)(?!\.\d)(?:\s*(?:x|ext\.?|extension)\s*\d{1,6})?"
+_YEARS = re.compile(r"(?:19|20)\d\d[- ](?:19|20)?\d\d")
 _AGE = r"(?P<phi>9\d|1[01]\d|12[0-9])"
 _AGE_WORD = (
     r"(?P<phi>ninety(?:[\s-]?(?:one|two|three|four|five|six|seven|eight|nine))?|(?:a|one)\s+hundred(?:\s+(?:and\s+)?"
@@ -59,6 +66,14 @@ def _is_ip(match: re.Match[str]) -> bool:
 
 
 SHAPES = [
+    Shape(
+        "0",
+        "PHONE",
+        re.compile(
+            r"\b(?:ext|extension|pager|beeper)\b\.?\s*(?:number|no\.?|is|#|:)*\s*(?P<phi>\d{3,6})(?![\w.-])",
+            re.I,
+        ),
+    ),
     Shape("@", "EMAIL", re.compile(r"(?<![\w.+-])(?P<phi>[\w.+%'-]+@[\w-]+(?:\.[\w-]+)+)"), None),
     Shape(
         "/",
@@ -114,6 +129,29 @@ SHAPES = [
         _is_identifier,
     ),
     Shape("0", "ID", re.compile(r"\b(?:MRN|SSN)(?P<phi>\d{5,})\b"), None),
+    Shape(
+        "0",
+        "ID",
+        re.compile(
+            rf"\b(?i:{_NUMBERED}(?:[ ](?:number|no|num|id|code|card))?\b\.?[ ]?(?:is|was|:|#|=)?)[ ]*"
+            r"(?P<phi>#?[A-Z]{1,5}-?\d[\dA-Z-]{3,}|\d[\dA-Z]*(?:-[\dA-Z]+)+|(?:[A-Z]{2,4}[ ])?\d{2,6}(?:[ ]\d{2,6}){1,4}|"
+            r"\d[\dA-Z]*[A-Z][\dA-Z]{3,})(?![\w-])"
+        ),
+        lambda match: (
+            sum(character.isdigit() for character in match["phi"]) > 3 and not _YEARS.fullmatch(match["phi"])
+        ),
+    ),
+    Shape(
+        "0",
+        "ID",
+        re.compile(
+            r"\b(?:(?:SSN|social(?:\s+security)?|account|acct|card|number|phone)\s+(?:number\s+)?ending\s+(?:in\s+|with\s+)?|"
+            r"last\s+(?:four|4)(?:\s+digits)?(?:\s+of\s+\w+(?:\s+\w+){0,2}?)?(?:\s+(?:is|are))?:?\s+|barcode\s+|tracking\s+number\s+)"
+            r"(?P<phi>\w*\d{4}\w*)\b",
+            re.I,
+        ),
+    ),
+    Shape("@", "ID", re.compile(r"(?<![\w.@/])(?P<phi>@[A-Za-z_]\w{2,})\b(?![.@])")),
     Shape(
         "0",
         "PHONE",

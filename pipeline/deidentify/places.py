@@ -74,6 +74,7 @@ _TOWN_PLACES = (
         r"\b(?i:in|near|from|to|at|around|outside|via|of|visited|visiting|leaving|reached)[ ]"
         rf"(?:downtown[ ]|the[ ])?(?P<town>{_TOWN})"
     ),
+    re.compile(r"(?<=,[ ])(?P<town>" + "|".join(CITY_ABBREVIATIONS) + r")(?=[,.;)])"),
     re.compile(rf"(?<=,[ ])(?P<town>{_TOWN})(?=[,.;)])"),
     re.compile(
         rf"\b(?i:the|our|their)[ ](?P<town>{_TOWN})(?=[ ](?:office|clinic|area|branch|team|site|plant)\b)"
@@ -322,7 +323,8 @@ def find_towns(text: str) -> Iterator[Span]:
     """Towns of the list where the words around them say that they are a place."""
     for form in _TOWN_PLACES:
         for match in form.finditer(text):
-            town = _town(match["town"])
+            words = match["town"]
+            town = words if re.fullmatch("|".join(CITY_ABBREVIATIONS), words) else _town(words)
             end = match.start("town") + len(town or "")
             if town and not EPONYM_NOUN.match(text, end) and text[end : end + 1] not in ("-", "’", "'"):
                 yield Span(match.start("town"), end, "LOCATION")
