@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 
 from pipeline.deidentify.known_names import WORD
+from pipeline.deidentify.places import TAIL
 from pipeline.deidentify.spans import Span
-from pipeline.deidentify.vocabulary import EPONYM_NOUN, common_words, is_term, names
+from pipeline.deidentify.vocabulary import EPONYM_NOUN, STATES, common_words, is_term, names
 
 FARTHEST = 60
 """Characters between two pieces of an address, at most."""
@@ -23,6 +24,10 @@ _NUMBER_BEFORE = re.compile(r"(?<![\w-])\d{1,6}[A-Za-z]?[ ]$")
 _UNIT_AFTER = re.compile(rf"[,\s]{{1,3}}{_UNIT}(?:[,\s]{{1,3}}{WORD}){{0,3}}(?=[.,\n]|$)")
 _CODE_AFTER = re.compile(rf"(?:[\s,]{{1,4}}(?:{WORD}|nan)){{0,3}}[\s,]{{1,4}}\d{{4,6}}(?![\w-])")
 _AFTER_INITIAL = re.compile(rf"[ ][A-Z]\.?[ ](?P<name>{WORD})(?![\w-])")
+_TAIL_AFTER = re.compile(
+    rf"(?:['’]s)?(?:[ ](?:of[ ]|and[ ]|&[ ])?{WORD}){{0,2}}?(?:[ ]{TAIL}|[ ](?:county[ ])?hosp(?:ital)?\b)"
+)
+_STATE_AFTER = re.compile(rf",?[ ](?:{'|'.join(STATES)}|Mass|Calif|Penn|Fla|Tex)\b")
 _AND_ANOTHER = re.compile(rf"[ ](?:and|&)[ ](?P<name>{WORD})(?![\w-])(?![ ]{WORD})")
 
 
@@ -42,6 +47,8 @@ def joined(text: str, spans: Sequence[Span]) -> list[Span]:
 
 
 def _completed(text: str, span: Span) -> Span:
+    if span.kind in ("LOCATION", "FACILITY"):
+        return _with_tail(text, span)
     if span.kind != "ADDRESS":
         return span
     before = _NUMBER_BEFORE.search(text, max(0, span.start - 8), span.start)
@@ -50,6 +57,15 @@ def _completed(text: str, span: Span) -> Span:
         after = form.match(text, end)
         end = after.end() if after else end
     return Span(before.start() if before else span.start, end, span.kind)
+
+
+def _with_tail(text: str, span: Span) -> Span:
+    """A place with what it is ("Oakwood Elementary School") and its state ("Austin TX")."""
+    tail = _TAIL_AFTER.match(text, span.end)
+    if tail and not EPONYM_NOUN.match(text, span.end):
+        return Span(span.start, tail.end(), "FACILITY")
+    state = _STATE_AFTER.match(text, span.end)
+    return span._replace(end=state.end()) if state else span
 
 
 def _is_one_address(text: str, last: Span, span: Span) -> bool:

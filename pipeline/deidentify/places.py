@@ -8,6 +8,7 @@ from pipeline.deidentify.known_names import WORD
 from pipeline.deidentify.shape import Shape
 from pipeline.deidentify.spans import Span
 from pipeline.deidentify.vocabulary import (
+    AMBIGUOUS,
     CITY_ABBREVIATIONS,
     EPONYM_NOUN,
     HOSPITALS,
@@ -21,7 +22,7 @@ from pipeline.deidentify.vocabulary import (
     towns,
 )
 
-_AT = r"\b(?:at|to|from|in|per|via|by|through|with|of|@)[ ](?:the[ ]|our[ ])?"
+_AT = r"(?:\b(?:at|to|from|in|per|via|by|through|with|of)|@)[ ]?(?<=[ @])(?:the[ ]|our[ ])?"
 _MONTHS = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _STATE = "|".join([*STATES, *(re.escape(name) for name in STATES.values())])
 _STREET = (
@@ -68,7 +69,8 @@ _STREET_WORLDWIDE = (
 )
 """Streets as they are written in other languages: the number comes last."""
 _COUNTRY = "|".join(map(re.escape, (*countries(), "United States", "England", "Scotland", "Wales")))
-_TOWN = rf"{WORD}(?:[ ](?:de|del|da|do|di|la|le|am|an|der|on|upon|sur)[ ]{WORD}|[ ]{WORD}){{0,3}}"
+_HOSPITALS = "|".join(sorted(map(re.escape, HOSPITALS), key=len, reverse=True))
+_TOWN = rf"(?:(?:St|Ft|Mt)\.?[ ])?{WORD}(?:[ ](?:de|del|da|do|di|la|le|am|an|der|on|upon|sur)[ ]{WORD}|[ ]{WORD}){{0,3}}"
 _TOWN_PLACES = (
     re.compile(
         r"\b(?i:in|near|from|to|at|around|outside|via|of|visited|visiting|leaving|reached)[ ]"
@@ -81,6 +83,25 @@ _TOWN_PLACES = (
     ),
 )
 _NAMED_STREET = r"(?:Street|Avenue|Road|Lane|Boulevard|Drive|Crescent|Terrace|Square|Highway)"
+_NEUTRAL = frozenset(
+    (
+        "university", "general", "community", "county", "outpatient", "local", "city", "st", "saint", "mental", "public",
+        "world", "national", "global", "occupational", "home", "behavioral", "daily",
+        "skilled", "nursing", "facility", "intensive", "pediatric", "ambulatory", "department", "division", "institute",
+        "institutes", "service", "services", "primary", "critical", "acute", "urgent", "hospice", "palliative", "medicare",
+        "electronic", "managed", "compassionate", "childrens", "sample", "palliative", "maxillofacial", "academic",
+    )
+)  # fmt: skip
+_UNITS = frozenset(
+    "ICU NICU PICU MICU SICU CCU PACU OSH SNF PCP EMS LTAC IRF ASC ENT OPD OBGYN URI COPD HIV".split()
+)
+"""Capitals after "admitted to" that are no hospital of their own."""
+TAIL = (
+    r"(?:Hosp(?:ital)?|Clinic|Cent(?:er|re)|Ctr|School|University|College|Academy|High|Church|Pharmacy|Pediatrics|Dermatology|"
+    r"Dental|Cardiology|Oncology|Ortho(?:pedics)?|Surgery|Imaging|Living|Care|Rehab|Manor|Hospice|Dialysis|VA|Children['’]s|"
+    r"Women['’]s|Health|Medical|Med|General|Gen|Memorial|Practice|Associates)\b"
+)
+"""What the name of a facility ends with."""
 _GENERIC = r"(?:General|City|County|Community|Memorial|University|Regional|District)"
 
 
@@ -96,9 +117,15 @@ def _is_place(text: str) -> bool:
 def _town(words: str) -> str | None:
     """The longest beginning of capitalised words that is a town of the list."""
     places = [match.end() for match in re.finditer(r"[^\s-]+", words)]
-    return next(
-        (words[:end] for end in reversed(places) if words[:end].lower().replace("-", " ") in towns()), None
-    )
+    return next((words[:end] for end in reversed(places) if _spelled_out(words[:end]) & towns()), None)
+
+
+def _spelled_out(town: str) -> set[str]:
+    """Spellings of a town in the list: "Ft. Worth" is "fort worth", "St Louis" "st. louis" or "saint louis"."""
+    lower = town.lower().replace("-", " ")
+    first, space, rest = lower.partition(" ")
+    full = {"st": ("saint", "st."), "ft": ("fort",), "mt": ("mount",)}.get(first.rstrip("."), ())
+    return {lower, *(word + space + rest for word in full)}
 
 
 def _city_is_clear(match: re.Match[str]) -> bool:
@@ -110,27 +137,17 @@ def _city_is_clear(match: re.Match[str]) -> bool:
 def _names_a_facility(head: str) -> bool:
     """More than "The Hospital" or "Emergency Clinic": some word before the type names it."""
     words = re.findall(r"[^\W\d_]+", head.lower())
-    neutral = common_words() | {
-        "university",
-        "general",
-        "community",
-        "county",
-        "outpatient",
-        "local",
-        "city",
-        "st",
-        "saint",
-        "mental",
-        "public",
-        "world",
-        "national",
-        "global",
-        "occupational",
-        "home",
-        "behavioral",
-    }
-    telling = [word for word in words if word not in neutral or word in ("st", "saint")]
+    telling = [
+        word for word in words if word in ("st", "saint", "mt") or word not in _NEUTRAL | common_words()
+    ]
     return bool(telling) and not any(is_medical(word) for word in telling)
+
+
+def _is_called(match: re.Match[str]) -> bool:
+    """A facility that somebody is at: its name may be of English words too ("Hope Clinic")."""
+    words = re.findall(r"[^\W\d_]+", match["phi"].lower())
+    plain = _NEUTRAL | (common_words() - AMBIGUOUS)
+    return any(word not in plain and not is_medical(word) for word in words[:-1])
 
 
 SHAPES = [
@@ -221,6 +238,23 @@ SHAPES = [
     Shape(
         "",
         "FACILITY",
+        re.compile(
+            rf"(?:{_AT}|\()(?P<phi>(?:{WORD}|Univ\.|St\.|Mt\.)(?:[ ](?:of|and|&|for)[ ]{WORD}|[ ]{WORD}){{0,3}}?[ ]{TAIL}\.?)"
+        ),
+        _is_called,
+    ),
+    Shape(
+        "",
+        "FACILITY",
+        re.compile(
+            r"\b(?:seen|treated|admitted|transferred|tx['’]?d|followed|evaluated|hospitalized|presented|discharged)[ ]"
+            r"(?:at|to|from)[ ](?:the[ ])?(?P<phi>[A-Z]{3,5})\b(?![ ]?\d)"
+        ),
+        lambda match: match["phi"] not in _UNITS and not is_medical(match["phi"]),
+    ),
+    Shape(
+        "",
+        "FACILITY",
         re.compile(rf"(?:{_AT}|\()(?P<phi>(?:St|Mt|Saint|Mount)\b\.?[ ]{WORD}(?:[ ]{WORD}){{0,2}})"),
         None,
     ),
@@ -228,7 +262,7 @@ SHAPES = [
         "",
         "FACILITY",
         re.compile(
-            rf"\b(?P<phi>{'|'.join(HOSPITALS)})(?=['’]s[ ]|[ ](?:ED|ER|ICU|notes?|records?|team|physicians?|doctors?|clinic)\b)"
+            rf"\b(?P<phi>{_HOSPITALS})(?=['’]s[ ]|[ ](?:ED|ER|ICU|notes?|records?|team|physicians?|doctors?|clinic)\b)"
         ),
         None,
     ),
@@ -305,7 +339,7 @@ SHAPES = [
     Shape(
         "",
         "FACILITY",
-        re.compile(rf"(?:{_AT}|\()(?P<phi>(?:{'|'.join(HOSPITALS)})(?:\s+Health)?)\b"),
+        re.compile(rf"(?:{_AT}|\()(?P<phi>(?:{_HOSPITALS})(?:\s+Health)?)\b"),
         None,
     ),
     Shape(

@@ -199,7 +199,9 @@ HOSPITALS = (
     "Parkland", "Harborview", "Providence", "Sutter", "Intermountain", "Ochsner",
     "Sentara", "Inova", "Novant", "Avera", "Essentia", "Allina", "Mercy",
     "Wake Forest", "UT Southwestern", "UCSD", "USC Keck", "Keck", "Lahey", "Lenox Hill", "Bellevue", "Weill Cornell",
-    "Hackensack", "Penn Presbyterian", "HUP", "CHOP", "Dartmouth-Hitchcock", "Christiana Care",
+    "NIH", "UAB", "Penn", "Mass Gen", "Good Sam", "Cedars", "Encompass", "NY-Presbyterian", "NewYork-Presbyterian",
+    "SF General", "Zuckerberg", "Cook County", "Planned Parenthood", "DaVita", "Mayo Clinic", "Brigham & Women's",
+    "Brigham and Women's", "Hackensack", "Penn Presbyterian", "HUP", "CHOP", "Dartmouth-Hitchcock", "Christiana Care",
     "Tampa General", "Jackson Memorial", "Ben Taub", "Bellin", "ThedaCare", "Froedtert", "Methodist",
 )  # fmt: skip
 """American hospitals that people name without saying hospital."""
@@ -231,7 +233,7 @@ WIDE_PLACES = words(
 WIDE_COUNTRIES = frozenset(("United States", "United Kingdom", "USA", "US", "UK", "U.S.", "U.K."))
 """Countries among WIDE_PLACES: a place where somebody is said to live or to travel to."""
 
-CITY_ABBREVIATIONS = ("NYC", "LA", "SF", "DC", "D\\.C\\.", "Philly", "Vegas")
+CITY_ABBREVIATIONS = ("L\\.A\\.", "N\\.Y\\.(?:C\\.)?", "NYC", "LA", "SF", "DC", "D\\.C\\.", "Philly", "Vegas")
 """Regular expressions of what people call large American cities."""
 
 
