@@ -23,7 +23,11 @@ from pipeline.deidentify.vocabulary import (
 _VERB_AFTER = re.compile(
     r"(?<=[^\W\d_])(?:[ ](?!(?:van|von|der|den|de|del|da|di|la|le|bin|al|ibn)\b)[a-z]+)+$"
 )
+_SMALL_BEFORE = re.compile(r"(?:(?!(?:van|von|der|den|de|del|da|di|la|le|bin|al|ibn)\b)[a-z]+[ ])*")
+_LINES = re.compile(r"[^\s](?:[^\n\r]*[^\s])?")
+_LINES_AND_STROKES = re.compile(r"[^\s/](?:[^\n\r/]*[^\s/])?")
 _AFTER_PLACE = re.compile(r"\b(?![a-z])[^\W\d_]+[,.]?\s+$")
+_UNSURE = ("ORGANIZATION", "ADDRESS")
 _IN_A_TOWN = re.compile(r"\b(?i:in|near|from|around|outside|visited)\s+$")
 _COUNTRIES = frozenset(countries())
 _AT_A_PLACE = re.compile(
@@ -43,14 +47,17 @@ def accepted(text: str, artifacts: NlpArtifacts) -> Iterator[tuple[int, int, str
 
 
 def _by_line(text: str, entity: Entity) -> Iterator[tuple[int, int]]:
-    """The parts of an entity between line breaks: no name goes over one, nor on to a verb ("Rangel flew")."""
-    position = entity.start_char
-    for line in text[entity.start_char : entity.end_char].splitlines(keepends=True):
-        end = position + len(line.rstrip())
-        if entity.label_ == "NAME" and text[position].isupper():
-            end = position + len(_VERB_AFTER.sub("", text[position:end]))
-        yield position, end
-        position += len(line)
+    """The parts of an entity between line breaks, and of a name without the verb beside it ("Rangel flew").
+
+    Of a name also the parts between strokes ("Ada/Tom").
+    """
+    parts = _LINES if entity.label_ != "NAME" else _LINES_AND_STROKES
+    for part in parts.finditer(text, entity.start_char, entity.end_char):
+        start, end = part.span()
+        if entity.label_ == "NAME" and any(character.isupper() for character in part[0]):
+            start += len(_SMALL_BEFORE.match(part[0])[0])  # type: ignore[index]
+            end = start + len(_VERB_AFTER.sub("", text[start:end]))
+        yield start, end
 
 
 def _kind(text: str, start: int, end: int, entity: Entity, found: Sequence[Entity]) -> str | None:
@@ -60,7 +67,8 @@ def _kind(text: str, start: int, end: int, entity: Entity, found: Sequence[Entit
     if EPONYM_NOUN.match(text, end):
         return None
     first_word = next(iter(WORDS.findall(value)), "").lower()
-    if label == "NAME" or (label == "FACILITY" and first_word in names().first):
+    one = first_word in names().first | names().last and WORDS.fullmatch(value) is not None
+    if label == "NAME" or (label == "FACILITY" and first_word in names().first) or (one and label in _UNSURE):
         agreed = any(
             other.by != entity.by
             and other.label_ == "NAME"
@@ -68,7 +76,10 @@ def _kind(text: str, start: int, end: int, entity: Entity, found: Sequence[Entit
             and start < other.end_char
             for other in found
         )
-        return "NAME" if is_person(value, evidence(text, start, end, agreed)) else None
+        if is_person(value, evidence(text, start, end, agreed)):
+            return "NAME"
+        if label in ("NAME", "FACILITY"):
+            return None
     return _place(text, start, value, label)
 
 

@@ -73,8 +73,11 @@ def _is_one(part: str, word: str, given: Evidence) -> bool:
         return given.agreed or not (part.isupper() and len(part) < 5)
     if word in common_words():
         return part.istitle() and word in known.first | known.last and (given.agreed or not given.first)
-    unheard = word not in vocabulary() and not UNLIKELY_ENDING.search(word)
-    return unheard and (is_capitalised(part) or given.agreed or given.spoken)
+    if UNLIKELY_ENDING.search(word):
+        return False
+    if given.agreed and is_capitalised(part) and not given.first:
+        return True
+    return word not in vocabulary() and (is_capitalised(part) or given.agreed or given.spoken)
 
 
 def _is_known(word: str) -> bool:

@@ -177,7 +177,8 @@ FUNCTION_WORDS = words(
 TITLES = words(
     """
     dr mr mrs ms miss mx prof professor doctor nurse sir madam dame rev reverend father sister md phd do
-    rn np pa dds dvm jr sr ii iii iv esq fnp lpn mph facs frcp facp
+    rn np pa uncle aunt auntie coach judge president senator officer captain mme herr frau señor señora
+    dds dvm jr sr ii iii iv esq fnp lpn mph facs frcp facp
     """
 )
 """Kept where they stand beside a name."""
