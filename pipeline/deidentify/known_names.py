@@ -61,8 +61,8 @@ def find(text: str) -> Iterator[Span]:
             yield Span(match.start(), match.end(), "NAME")
     for match in _WITH_BARE_INITIAL.finditer(text):
         words = {match["first"].lower(), match["last"].lower()}
-        sure = match["first"].lower() in first or match["last"].lower() in last
-        if sure and not words & common and not any(is_term(word) or word in EPONYMS for word in words):
+        known = match["first"].lower() in first or match["last"].lower() in last
+        if known and not words & common and not any(is_term(word) or word in EPONYMS for word in words):
             yield Span(match.start(), match.end(), "NAME")
     plain = plain_first_names()
     for match in _COORDINATED.finditer(text) if " and " in text or " & " in text else ():

@@ -79,8 +79,8 @@ class ModelsEngine(NlpEngine):
             found[number] += [
                 (Entity(offset + e.start, offset + e.end, e.kind, "classifier"), e.score) for e in entities
             ]
-        for text, entities in zip(texts, found, strict=True):
-            yield text, self._artifacts(entities, language)
+        for text, of_text in zip(texts, found, strict=True):
+            yield text, self._artifacts(of_text, language)
 
     def is_stopword(self, word: str, language: str) -> bool:
         del word, language

@@ -20,6 +20,7 @@ from pipeline.deidentify.vocabulary import (
     is_medical,
     is_term,
     towns,
+    words,
 )
 
 _AT = r"(?:\b(?:at|to|from|in|per|via|by|through|with|of)|@)[ ]?(?<=[ @])(?:the[ ]|our[ ])?"
@@ -92,9 +93,7 @@ _NEUTRAL = frozenset(
         "electronic", "managed", "compassionate", "childrens", "sample", "palliative", "maxillofacial", "academic",
     )
 )  # fmt: skip
-_UNITS = frozenset(
-    "ICU NICU PICU MICU SICU CCU PACU OSH SNF PCP EMS LTAC IRF ASC ENT OPD OBGYN URI COPD HIV".split()
-)
+_UNITS = words("ICU NICU PICU MICU SICU CCU PACU OSH SNF PCP EMS LTAC IRF ASC ENT OPD OBGYN URI COPD HIV")
 """Capitals after "admitted to" that are no hospital of their own."""
 TAIL = (
     r"(?:Hosp(?:ital)?|Clinic|Cent(?:er|re)|Ctr|School|University|College|Academy|High|Church|Pharmacy|Pediatrics|Dermatology|"
@@ -136,9 +135,9 @@ def _city_is_clear(match: re.Match[str]) -> bool:
 
 def _names_a_facility(head: str) -> bool:
     """More than "The Hospital" or "Emergency Clinic": some word before the type names it."""
-    words = re.findall(r"[^\W\d_]+", head.lower())
+    found = re.findall(r"[^\W\d_]+", head.lower())
     telling = [
-        word for word in words if word in ("st", "saint", "mt") or word not in _NEUTRAL | common_words()
+        word for word in found if word in ("st", "saint", "mt") or word not in _NEUTRAL | common_words()
     ]
     return bool(telling) and not any(is_medical(word) for word in telling)
 

@@ -110,7 +110,7 @@ def _is_candidate(word: str, first: bool) -> bool:
 
 
 def is_capitalised(word: str) -> bool:
-    """Whether a word is written as a name: "Moyo", "O'Brien", "McNeil", "Smith-jones", not "mRNA" or "IgG"."""
+    """Whether a word is written as a name: "Moyo", "O'Brien", "McNeil", not "mRNA" or "IgG"."""
     parts = re.split(r"['’-]", _PREFIX.sub("", word))
     return parts[0][:1].isupper() and all(part == part.capitalize() or part.islower() for part in parts)
 

@@ -191,19 +191,20 @@ PARTICLES = words(
 """Small words of surnames, kept."""
 
 HOSPITALS = (
-    "Johns Hopkins", "Mount Sinai", "Cedars-Sinai", "Cedars Sinai", "Cedar-Sinai", "Cedar Sinai", "UCSF",
-    "UCLA", "NYU Langone", "NYU", "Mayo", "Mass General", "Massachusetts General", "MGH", "Stanford",
-    "Duke", "MD Anderson", "Sloan Kettering", "Sloan-Kettering", "Kaiser Permanente", "Kaiser",
-    "Dana-Farber", "Dana Farber", "Brigham", "Baylor", "Emory", "Vanderbilt", "UPMC", "Geisinger",
-    "Scripps", "Beth Israel", "Montefiore", "Barnes-Jewish", "Yale", "Tufts",
-    "City of Hope", "Cleveland Clinic", "Henry Ford", "Beaumont", "Northwestern Memorial", "Northwestern",
-    "Parkland", "Harborview", "Providence", "Sutter", "Intermountain", "Ochsner",
-    "Sentara", "Inova", "Novant", "Avera", "Essentia", "Allina", "Mercy",
-    "Wake Forest", "UT Southwestern", "UCSD", "USC Keck", "Keck", "Lahey", "Lenox Hill", "Bellevue", "Weill Cornell",
-    "NIH", "UAB", "Penn", "Mass Gen", "Good Sam", "Cedars", "Encompass", "NY-Presbyterian", "NewYork-Presbyterian",
-    "SF General", "Zuckerberg", "Cook County", "Planned Parenthood", "DaVita", "Mayo Clinic", "Brigham & Women's",
-    "Brigham and Women's", "Hackensack", "Penn Presbyterian", "HUP", "CHOP", "Dartmouth-Hitchcock", "Christiana Care",
-    "Tampa General", "Jackson Memorial", "Ben Taub", "Bellin", "ThedaCare", "Froedtert", "Methodist",
+    "Johns Hopkins", "Mount Sinai", "Cedars-Sinai", "Cedars Sinai", "Cedar-Sinai", "Cedar Sinai",
+    "UCSF", "UCLA", "NYU Langone", "NYU", "Mayo", "Mass General", "Massachusetts General", "MGH",
+    "Stanford", "Duke", "MD Anderson", "Sloan Kettering", "Sloan-Kettering", "Kaiser Permanente",
+    "Kaiser", "Dana-Farber", "Dana Farber", "Brigham", "Baylor", "Emory", "Vanderbilt", "UPMC",
+    "Geisinger", "Scripps", "Beth Israel", "Montefiore", "Barnes-Jewish", "Yale", "Tufts",
+    "City of Hope", "Cleveland Clinic", "Henry Ford", "Beaumont", "Northwestern Memorial",
+    "Northwestern", "Parkland", "Harborview", "Providence", "Sutter", "Intermountain", "Ochsner",
+    "Sentara", "Inova", "Novant", "Avera", "Essentia", "Allina", "Mercy", "Wake Forest",
+    "UT Southwestern", "UCSD", "USC Keck", "Keck", "Lahey", "Lenox Hill", "Bellevue", "Weill Cornell",
+    "NIH", "UAB", "Penn", "Mass Gen", "Good Sam", "Cedars", "Encompass", "NY-Presbyterian",
+    "NewYork-Presbyterian", "SF General", "Zuckerberg", "Cook County", "Planned Parenthood", "DaVita",
+    "Mayo Clinic", "Brigham & Women's", "Brigham and Women's", "Hackensack", "Penn Presbyterian",
+    "HUP", "CHOP", "Dartmouth-Hitchcock", "Christiana Care", "Tampa General", "Jackson Memorial",
+    "Ben Taub", "Bellin", "ThedaCare", "Froedtert", "Methodist",
 )  # fmt: skip
 """American hospitals that people name without saying hospital."""
 

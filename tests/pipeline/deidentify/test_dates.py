@@ -36,6 +36,13 @@ def found(text: str) -> set[str]:
         ("December 25", "January 15", "[date]"),
         ("February 29", "March 21", "[date]"),
         ("02/31/2023", "03/21/2023", "2023"),
+        ("20240309", "20240330", "2024"),
+        ("Jul-04-2021", "Jul-25-2021", "2021"),
+        ("June 5th '22", "June 26th '22", "2022"),
+        ("May '19", "June '19", "2019"),
+        ("spring 2020", "summer 2020", "2020"),
+        ("Winter of 2019", "Spring of 2019", "2019"),
+        ("Q4 2021", "Q1 2022", "2021"),
     ],
 )
 def test_a_date_moves_in_its_own_format(date: str, three_weeks_later: str, year: str) -> None:
@@ -50,11 +57,33 @@ def test_month_and_day_in_figures_are_a_date_after_a_word_of_time_only() -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["daily", "a 60-year-old man", "from 1985 to 2009", "BP 120/80", "may 5 mg", "March 5 mg",
+    ["daily", "a 60-year-old man", "of 2000 patients", "a 2000 mg dose", "we may", "March on", "BP 120/80", "may 5 mg", "March 5 mg",
      "version 1.2.10", "HbA1c 7.9 %", "123-45-6789", "31/31/2020", "555-01-9999", "at 9:40"],
 )  # fmt: skip
 def test_what_is_no_date_is_not_found(text: str) -> None:
     assert found(text) == set()
+
+
+def test_both_ends_of_a_range_and_months_alone_are_found() -> None:
+    assert found("from 1/15/2022-1/20/2022") == {"1/15/2022", "1/20/2022"}
+    assert found("between 3/1 and 3/9/22") == {"3/1", "3/9/22"}
+    assert found("worse since June, better in early May") == {"June", "May"}
+    assert dates.replaced("June", 3) == "July"
+    assert dates.replaced("June", None) == dates.NO_YEAR
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("from 1985 to 2009", {"1985", "2009"}),
+        ("a 2017 survey", {"2017"}),
+        ("seen on Monday morning", {"Monday"}),
+    ],
+)
+def test_bare_years_and_weekdays_are_found_and_stay(text: str, kept: set[str]) -> None:
+    assert found(text) == kept
+    for date in kept:
+        assert dates.replaced(date, 3) == dates.replaced(date, None) == date
 
 
 @given(st.dates(datetime.date(1900, 1, 1), datetime.date(2098, 1, 1)), st.integers(-52, 52).filter(bool))

@@ -92,7 +92,7 @@ def test_phi_is_found(engine: Detector, text: str, kind: str, value: str) -> Non
         "Known Parkinson disease, Hodgkin's lymphoma and Guillain-Barré syndrome.",
         "Gleason 7, Apgar 9, Foley catheter in place, Crohn's disease, Down syndrome.",
         "MRN was not given; COPD, ADA guidelines and HbA1c 7.9 % were discussed.",
-        "BP 132/78, pulse 88, temperature 98.6, oxygen at 2 L/min, since 1985.",
+        "BP 132/78, pulse 88, temperature 98.6, oxygen at 2 L/min, 1985 mL drained.",
         "Patient: Yes, it hurts. Doctor: Okay, good.",
         "Metformin 500 mg, Tylenol as needed, insulin glargine 14 units at night.",
         "Survived 95 % of cases; 92 patients; weight 101 kg; dose 95 mg.",
