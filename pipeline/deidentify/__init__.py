@@ -12,8 +12,9 @@ no longer one of them.
 
 reports/deidentify.json counts what was found, replaced and left, by kind, and gives the recall
 on generated labelled documents. Only new or changed shards are searched again; the result is
-that of one full run. Detection is for English: records of other languages stop the run, or pass
-as they are with deidentify.other_languages: pass.
+that of one full run. Detection is for English, and by shapes, titles and labels for
+Chinese: records of other languages stop the run, or pass as they are with
+deidentify.other_languages: pass.
 """
 
 import json
@@ -26,8 +27,9 @@ import polars as pl
 
 from pipeline import paths, sample_data
 from pipeline.deidentify import audit, findings
+from pipeline.deidentify.drawing import pseudonym
 from pipeline.deidentify.findings import Document, Findings
-from pipeline.deidentify.replace import Replaced, Surrogates, digit_runs, pseudonym
+from pipeline.deidentify.replace import Replaced, Surrogates, digit_runs
 from pipeline.deidentify.spans import Span
 from pipeline.digests import value_digest
 from pipeline.errors import DataError, PipelineError
@@ -74,7 +76,7 @@ def run(params: Params, progress: Progress) -> Report:
     key = load(path.stem for path in shards)
     check_key_id(key)
     passed = _other_languages(shards, settings)
-    searched = {path: frame.filter(_is_english()) for path, frame in shards.items()}
+    searched = {path: frame.filter(_is_covered()) for path, frame in shards.items()}
     labelled = sample_data.labelled_documents(LABELLED_DOCUMENTS, sample_data.SEED)
     found, in_labelled = findings.of_shards(
         searched, [document["text"] for document in labelled], settings, key_id(key), progress
@@ -136,8 +138,9 @@ def _read() -> dict[Path, pl.DataFrame]:
     return shards
 
 
-def _is_english() -> pl.Expr:
-    return pl.col("language").str.to_lowercase().str.contains(r"^(?:en|eng)(?:-|$)")
+def _is_covered() -> pl.Expr:
+    languages = "|".join((*findings.ENGLISH, *findings.CHINESE))
+    return pl.col("language").str.to_lowercase().str.contains(rf"^(?:{languages})(?:-|$)")
 
 
 def _other_languages(shards: dict[Path, pl.DataFrame], settings: Deidentify) -> dict[str, int]:
@@ -147,7 +150,7 @@ def _other_languages(shards: dict[Path, pl.DataFrame], settings: Deidentify) -> 
     for path, frame in shards.items():
         # The first subtag alone: two or three letters that name nobody.
         languages = (
-            frame.filter(~_is_english())["language"]
+            frame.filter(~_is_covered())["language"]
             .str.extract(r"^([A-Za-z]{2,3})(?:-|$)")
             .fill_null("unknown")
         )
@@ -194,8 +197,8 @@ def _searched(
     path: Path, frame: pl.DataFrame, found: Findings, labels: dict[str, frozenset[str]]
 ) -> list[Searched]:
     rows = []
-    english = frame.select(_is_english().alias("english"))["english"]
-    for row, searchable in zip(frame.iter_rows(named=True), english, strict=True):
+    covered = frame.select(_is_covered().alias("covered"))["covered"]
+    for row, searchable in zip(frame.iter_rows(named=True), covered, strict=True):
         texts = [document for field in findings.documents(row).values() for document in field]
         inventory: frozenset[str] = frozenset()
         if row["task_type"] in INVENTORY_TASK_TYPES:
@@ -280,13 +283,8 @@ def _quarantined(row: Row, texts: Texts) -> str | None:
     return None
 
 
-def _language(row: Row) -> str:
-    """The language alone: a script or region may be a name as well ("en-Jane")."""
-    return str(row["language"]).lower().split("-")[0]
-
-
 def _is_searched(row: Searched) -> bool:
-    return _language(row.row) in ("en", "eng")
+    return findings.language(row.row) in (*findings.ENGLISH, *findings.CHINESE)
 
 
 def _own_numbers(rows: list[Searched], members: list[int]) -> set[tuple[str, str]]:
@@ -325,7 +323,7 @@ def _write(rows: list[tuple[Searched, Texts]], key: bytes) -> None:
                 "input": texts[0].text,
                 "target": texts[1].text,
                 "answer_choices": choices if row["answer_choices"] is not None else None,
-                "language": _language(row),
+                "language": findings.language(row),
                 "shard": searched.path.stem,
                 "input_spans": [span._asdict() for span in texts[0].spans],
                 "target_spans": [span._asdict() for span in texts[1].spans],

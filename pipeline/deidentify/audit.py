@@ -12,17 +12,21 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.deidentify.chinese_surrogates import is_chinese
 from pipeline.deidentify.labelled import ALL, Labelled, in_group, recalls
-from pipeline.deidentify.replace import Replaced, name_forms
+from pipeline.deidentify.naming import name_forms
+from pipeline.deidentify.replace import Replaced
 from pipeline.deidentify.spans import Span
 from pipeline.deidentify.vocabulary import EPONYM_NOUN, common_words
 
 _MONTHS = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 SHAPES = {
     "EMAIL": r"[\w.+-]+@[\w-]+\.[A-Za-z]{2,}",
-    "PHONE": r"\b\d{3}[-. )]{1,2}\d{3}[-. ]\d{4}\b",
-    "ID": r"\b\d{3}-\d{2}-\d{4}\b|\b(?i:mrn|ssn|medical record number)\W{0,3}\d{4,}",
+    "PHONE": r"\b\d{3}[-. )]{1,2}\d{3}[-. ]\d{4}\b|(?:^|[^\w.])1[3-9]\d{9}(?:\D|$)",
+    "ID": r"(?:^|\D)[1-9]\d{5}(?:19|20)\d{9}[\dXx](?:\D|$)|"
+    r"\b\d{3}-\d{2}-\d{4}\b|\b(?i:mrn|ssn|medical record number)\W{0,3}\d{4,}",
     "DATE": rf"\b\d{{1,2}}[/-]\d{{1,2}}[/-](?:19|20)\d{{2}}\b|\b(?:19|20)\d{{2}}-\d{{2}}-\d{{2}}\b"
+    r"|(?:19|20)\d{2}年\d{1,2}月\d{1,2}[日号]"
     rf"|\b{_MONTHS}\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+(?:19|20)\d{{2}}\b|\b\d{{1,2}}\s+{_MONTHS}\s+(?:19|20)\d{{2}}\b",
 }
 """What looks like PHI by its shape alone, for Rust's regular expressions."""
@@ -42,7 +46,10 @@ def originals(found: Iterable[tuple[str, str]]) -> list[tuple[str, re.Pattern[st
     names = []
     for kind, text in found:
         digits = "".join(re.findall(r"\d", text))
-        if kind == "NAME":
+        if kind == "NAME" and is_chinese(kind, text):
+            if len(text) > 1:
+                patterns.add((kind, re.escape(text)))
+        elif kind == "NAME":
             names.append(text)
         elif kind in ("PHONE", "ID") and len(digits) >= 6:
             patterns.add((kind, r"(?<!\d)" + r"[\s().-]{0,2}".join(digits) + r"(?!\d)"))

@@ -166,6 +166,19 @@ def has_year(date: str) -> bool:
     return replaced(date, None) != NO_YEAR
 
 
+def shifted(year: int, month: int, day: int | None, weeks: int) -> datetime.date | None:
+    """A date moved by ``weeks``; without a day, a month moved by about as many months. None where it is none.
+
+    ``year`` of two digits as in ``_four_digits``; a day after the month's end counts as its last day.
+    """
+    year = _four_digits(str(year)) if year < 100 else year
+    if not (1 <= month <= 12 and 1 <= (day or 1) <= 31 and 1 <= year <= 9999):
+        return None
+    if day is None:
+        return _plus_months(datetime.date(year, month, 15), weeks)
+    return _plus(datetime.date(year, month, min(day, calendar.monthrange(year, month)[1])), weeks)
+
+
 def _parse(match: re.Match[str]) -> tuple[datetime.date, bool] | None:
     """The date, and whether day and month stand in the order day, month; None where it is none.
 

@@ -31,7 +31,16 @@ from pipeline.stage import Progress
 CHUNK_CHARACTERS = 40_000
 """Texts sent to a process at once: about a second's work."""
 
-_AFTER_DETECTION = ("__main__", "audit", "labelled", "preview", "replace")
+_AFTER_DETECTION = (
+    "__main__",
+    "audit",
+    "chinese_surrogates",
+    "drawing",
+    "labelled",
+    "naming",
+    "preview",
+    "replace",
+)
 CODE = [
     Path(__file__).parents[1] / "records.py",
     *(
@@ -55,11 +64,17 @@ PACKAGES = (
 )
 
 
+CHINESE = ("zh", "zho", "chi", "cmn")
+ENGLISH = ("en", "eng")
+"""Languages with a detector, as the first subtag says them."""
+
+
 class Document(NamedTuple):
     """A text to be searched; a label only for what has a shape (see detect_shapes)."""
 
     text: str
     label: bool
+    chinese: bool = False
 
 
 _LABELLED = Path("labelled documents")
@@ -88,13 +103,19 @@ def documents(row: dict[str, object]) -> dict[str, list[Document]]:
     task_type = row["task_type"]
     spelled = task_type in CHOICE_TASK_TYPES or task_type in INVENTORY_TASK_TYPES
     choices = row["answer_choices"]
+    chinese = language(row) in CHINESE
     return {
-        "input": [Document(str(row["input"]), False)],
-        "target": [Document(str(row["target"]), spelled)],
-        "answer_choices": [Document(str(choice), True) for choice in choices]
+        "input": [Document(str(row["input"]), False, chinese)],
+        "target": [Document(str(row["target"]), spelled, chinese)],
+        "answer_choices": [Document(str(choice), True, chinese) for choice in choices]
         if isinstance(choices, list)
         else [],
     }
+
+
+def language(row: dict[str, object]) -> str:
+    """The language alone: a script or region may be a name as well ("en-Jane")."""
+    return str(row["language"]).lower().split("-")[0]
 
 
 def of_shards(
@@ -183,12 +204,20 @@ class Failure(NamedTuple):
 
 def detect_chunk(chunk: Sequence[Document], min_score: float) -> list[list[Span]] | Failure:
     """Findings of each document; the first that fails where one does."""
+    from pipeline.deidentify import chinese
     from pipeline.deidentify.detect import detect_shapes, detector
 
     def detect(documents: Sequence[Document]) -> list[list[Span]]:
-        texts = [document.text for document in documents if not document.label]
+        texts = [document.text for document in documents if not (document.label or document.chinese)]
         detected = iter(detector(min_score).detect(texts) if texts else [])
-        return [detect_shapes(document.text) if document.label else next(detected) for document in documents]
+        return [
+            chinese.detect(document.text)
+            if document.chinese
+            else detect_shapes(document.text)
+            if document.label
+            else next(detected)
+            for document in documents
+        ]
 
     try:
         return detect(chunk)

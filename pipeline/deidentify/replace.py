@@ -5,14 +5,26 @@ without the key nothing links a surrogate to its original, nor two groups of one
 are mapped word by word, so that "Ada Moss", "Moss, Ada" and "Mrs. Moss" stay one person.
 """
 
-import hashlib
-import hmac
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from pipeline.deidentify import dates
+from pipeline.deidentify.chinese_surrogates import is_chinese, stand_in
+from pipeline.deidentify.drawing import Draw
+from pipeline.deidentify.naming import (
+    NAME_WORD,
+    bare,
+    cased,
+    company,
+    first_names,
+    last_name_set,
+    last_names,
+    map_names,
+    name_forms,
+    name_words,
+)
 from pipeline.deidentify.places import ADDRESS, CITY_STATE, FACILITY
 from pipeline.deidentify.spans import Span, resolve
 from pipeline.deidentify.vocabulary import (
@@ -22,7 +34,6 @@ from pipeline.deidentify.vocabulary import (
     TITLES,
     common_words,
     countries,
-    names,
     words,
 )
 
@@ -39,7 +50,6 @@ OLDEST = "90+"
 WEEKS = 52
 """Dates move by 1 to this many weeks, either way."""
 
-_NAME_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _WHOLE = re.compile(r"[^\W_]+")
 _PLACE_WORD = re.compile(r"[^\W\d_]+(?:['’.-][^\W\d_]+)*")
 _KEPT_IN_ADDRESSES = words(
@@ -50,37 +60,21 @@ _KEPT_IN_ADDRESSES = words(
     nw se sw north south east west the corner of and at
     """
 )
-_EXTENSION = re.compile(r"\s*(?:x|ext\.?|extension)\s*\d{1,6}$", re.IGNORECASE)
-_EXTENSION_DIGITS = re.compile(r"\d+")
 _SAINT = re.compile(r"(?:St\.?|Saint)\s+")
-_POSSESSIVE = re.compile(r"['’]s?$", re.IGNORECASE)
 _TITLE_BEFORE = (
     r"\b(?:(?i:dr|mr|mrs|ms|mx|prof|rev|capt|sgt)\b[ ]?\.?[ ]*|(?:Doctor|Nurse|Miss|Professor|Sir|Madam|Dame|"
     r"Reverend|Father|Sister)[ ]+)"
 )
 _INITIAL = r"(?:[^\W\d_]\.?[ ]+)?"
-_BEFORE = re.compile(rf"(?:{_TITLE_BEFORE}|\b(?P<word>{_NAME_WORD.pattern})(?:,[ ]*|[ ]+{_INITIAL}))$")
+_BEFORE = re.compile(rf"(?:{_TITLE_BEFORE}|\b(?P<word>{NAME_WORD.pattern})(?:,[ ]*|[ ]+{_INITIAL}))$")
 _AFTER = re.compile(
     r",[ ]*(?:M\.?D|D\.?O|R\.?N|N\.?P|PA|Ph\.?D|DDS|FNP|LPN)\b"
-    rf"|(?:,[ ]*|[ ]+{_INITIAL})(?P<word>{_NAME_WORD.pattern})"
+    rf"|(?:,[ ]*|[ ]+{_INITIAL})(?P<word>{NAME_WORD.pattern})"
 )
 _NEIGHBOUR = 40
 """Characters in which the word before a name is looked for."""
 
 _SHAPED = ("ID", "PHONE", "EMAIL", "URL", "IP", "ADDRESS", "FACILITY", "LOCATION")
-_FEMALE_TITLES = frozenset(("mrs", "ms", "miss", "madam", "dame", "sister"))
-_MALE_TITLES = frozenset(("mr", "sir", "father"))
-
-
-def pseudonym(key: bytes, kind: str, *values: str, digits: int = 20) -> str:
-    """Hex digits that stand for an id everywhere in the data set."""
-    return _mac(key, kind, *values).hex()[:digits]
-
-
-def _mac(key: bytes, *parts: str) -> bytes:
-    # Each part is preceded by its length, so that no two lists of parts are one message.
-    message = b"".join(len(part.encode()).to_bytes(8) + part.encode() for part in parts)
-    return hmac.new(key, message, hashlib.sha256).digest()
 
 
 class Replaced(NamedTuple):
@@ -99,17 +93,17 @@ class Surrogates:
     """
 
     def __init__(self, key: bytes, group: str, found: Iterable[tuple[str, str]], dates: str) -> None:
-        self._key = key
-        self._group = group
+        self._draw_from = Draw(key, group)
         self._known: dict[tuple[str, str], str] = {}
-        number = int.from_bytes(_mac(key, group, "weeks")) % (2 * WEEKS)
+        number = self._draw_from.number("weeks") % (2 * WEEKS)
         self._weeks = None if dates == "year" else number - WEEKS if number < WEEKS else number - WEEKS + 1
         self._taken: dict[str, dict[str, str]] = {}
         values = sorted(set(found))
-        persons = [text for kind, text in values if kind == "NAME"]
-        self._names = self._map_names(persons)
-        self._company = _company(persons)
-        self.pattern = self._pattern(values)
+        persons = [text for kind, text in values if kind == "NAME" and not is_chinese(kind, text)]
+        self._names = map_names(persons, self._draw_from)
+        self._company = company(persons)
+        self.pattern = self._pattern([value for value in values if not is_chinese(*value)])
+        self._chinese = _chinese_pattern(values)
         # In this order, so that what a place becomes does not depend on the record that names it first.
         for kind, text in values:
             if kind in ("ADDRESS", "FACILITY", "LOCATION"):
@@ -122,14 +116,16 @@ class Surrogates:
         return self._known[kind, text]
 
     def _draw(self, kind: str, text: str) -> str:
+        if kind != "AGE" and is_chinese(kind, text):
+            return stand_in(kind, text, self._draw_from, self._weeks)
         if kind == "NAME":
             return self._name(text)
         if kind == "DATE":
-            return dates.replaced(text, self._weeks) or self._shaped("DATE", text)
+            return dates.replaced(text, self._weeks) or self._draw_from.shaped("DATE", text)
         if kind == "AGE":
             return OLDEST
         if kind == "ZIP":
-            return _zip(text) if text[:3].isdigit() and len(text) >= 5 else self._shaped(kind, text)
+            return _zip(text) if text[:3].isdigit() and len(text) >= 5 else self._draw_from.shaped(kind, text)
         if kind == "ADDRESS":
             return self._address(text)
         if kind == "FACILITY":
@@ -137,14 +133,14 @@ class Surrogates:
         if kind == "LOCATION":
             return self._location(text)
         if kind == "PHONE":
-            return self._phone(text)
+            return self._draw_from.phone(text)
         if kind == "EMAIL":
-            return self._email(text)
+            return self._draw_from.email(text, first_names(""), last_names())
         if kind == "URL":
-            return self._url(text)
+            return self._draw_from.url(text)
         if kind == "IP":
-            return self._ip(text)
-        return self._shaped(kind, text)
+            return self._draw_from.ip(text)
+        return self._draw_from.shaped(kind, text)
 
     def replace(self, fields: Sequence[str], findings: Sequence[Sequence[Span]]) -> list[Replaced]:
         """The fields of one record with everything exchanged that was found in them or in the group.
@@ -192,8 +188,8 @@ class Surrogates:
         return (
             bool(words)
             and all(word in self._names for word in words)
-            and all(word[0].isupper() for word in _NAME_WORD.findall(text))
-            and not _NAME_WORD.sub("", text).strip(" .,'’")
+            and all(word[0].isupper() for word in NAME_WORD.findall(text))
+            and not NAME_WORD.sub("", text).strip(" .,'’")
             and all(_always(word, "NAME", input_text, in_input) for word in words)
         )
 
@@ -216,10 +212,11 @@ class Surrogates:
 
     def matches(self, text: str) -> list[Span]:
         """Where values found elsewhere in the group stand in ``text``."""
-        if self.pattern is None:
-            return []
-        spans = []
-        for match in self.pattern.finditer(text):
+        spans = [
+            Span(*match.span(), str(match.lastgroup))
+            for match in (self._chinese.finditer(text) if self._chinese else ())
+        ]
+        for match in self.pattern.finditer(text) if self.pattern else ():
             kind = match.lastgroup or "NAME"
             if kind == "COMMON":
                 if not self._is_accompanied(text, match):
@@ -235,19 +232,16 @@ class Surrogates:
         before = _BEFORE.search(text, max(0, match.start() - _NEIGHBOUR), match.start())
         for beside in (before, _AFTER.match(text, match.end())):
             if beside and (
-                beside["word"] is None or (beside["word"][0].isupper() and _bare(beside["word"]) in others)
+                beside["word"] is None or (beside["word"][0].isupper() and bare(beside["word"]) in others)
             ):
                 return True
         return False
-
-    def _number(self, *parts: str) -> int:
-        return int.from_bytes(_mac(self._key, self._group, *parts))
 
     def _own(self, kind: str, value: str, names: Sequence[str], endings: Sequence[str] = ("",)) -> str:
         """A name with an ending: another one for each value of the group, while there are enough names."""
         taken = self._taken.setdefault(kind, {})
         if value not in taken:
-            start = self._number(kind, value)
+            start = self._draw_from.number(kind, value)
             ending = endings[start // 1000 % len(endings)]
             used = set(taken.values())
             free = (
@@ -260,147 +254,40 @@ class Surrogates:
 
     # Names.
 
-    def _map_names(self, found: Sequence[str]) -> dict[str, str]:
-        """Lower-case word of a name: the word that stands for it."""
-        roles: dict[str, set[str]] = {}
-        sexes: dict[str, set[str]] = {}
-        for text in found:
-            before, comma, after = text.partition(",")
-            titles = {word.lower() for word in _NAME_WORD.findall(text)} & TITLES
-            words, given = name_words(text), set(name_words(after) if comma else [])
-            if comma and given:
-                words = [*given, *name_words(before)]
-            for place, word in enumerate(words):
-                role = "last" if place == len(words) - 1 else "first"
-                if comma and given:
-                    role = "first" if word in given else "last"
-                elif len(words) == 1:
-                    role = "last?" if titles or word not in names().first else "first?"
-                roles.setdefault(word, set()).add(role)
-                sexes.setdefault(word, set()).update(
-                    {"female"} if titles & _FEMALE_TITLES else {"male"} if titles & _MALE_TITLES else ()
-                )
-        mapped: dict[str, str] = {}
-        taken = set(roles)
-        for word in sorted(roles):
-            seen = roles[word]
-            is_first = "first" in seen or ("last" not in seen and "last?" not in seen)
-            pool = _first_names(_sex(word, sexes[word])) if is_first and "last" not in seen else _last_names()
-            start = self._number("NAME", word)
-            free = (
-                name
-                for step in range(len(pool))
-                if (name := pool[(start + step) % len(pool)]).lower() not in taken
-            )
-            # A group with more names than the list gets double names.
-            choice = next(free, None) or f"{pool[start % len(pool)]}-{pool[len(taken) % len(pool)]}"
-            taken.add(choice.lower())
-            mapped[word] = choice
-        return mapped
-
     def _name(self, text: str) -> str:
         def exchange(match: re.Match[str]) -> str:
             word = match[0]
-            lower = _bare(word)
+            lower = bare(word)
             if lower in TITLES or lower in PARTICLES:
                 return word
             ending = word[len(lower) :] if len(word) > len(lower) else ""
             if len(lower) == 1:
                 return self._initial(word)
             surrogate = (
-                self._names.get(lower) or _last_names()[self._number("NAME", lower) % len(_last_names())]
+                self._names.get(lower)
+                or last_names()[self._draw_from.number("NAME", lower) % len(last_names())]
             )
-            return _cased(surrogate, word[: len(lower)]) + ending
+            return cased(surrogate, word[: len(lower)]) + ending
 
-        return _NAME_WORD.sub(exchange, text)
+        return NAME_WORD.sub(exchange, text)
 
     def _initial(self, letter: str) -> str:
         """The initial of the one whose name starts so, or another letter."""
         for word in sorted(self._names):
-            if word.startswith(letter.lower()) and self._names[word] in _last_name_set():
-                return _cased(self._names[word][0], letter)
-        other = chr(ord("A") + self._number("INITIAL", letter.lower()) % 26)
+            if word.startswith(letter.lower()) and self._names[word] in last_name_set():
+                return cased(self._names[word][0], letter)
+        other = chr(ord("A") + self._draw_from.number("INITIAL", letter.lower()) % 26)
         other = other if other != letter.upper() else chr(ord("A") + (ord(other) - ord("A") + 1) % 26)
-        return _cased(other, letter)
-
-    # Values with a shape.
-
-    def _digits(self, *parts: str) -> Iterable[int]:
-        """An endless stream of numbers below 256."""
-        block = 0
-        while True:
-            yield from _mac(self._key, self._group, *parts, str(block))
-            block += 1
-
-    def _shaped(self, kind: str, text: str) -> str:
-        """Digits for digits, letters for letters; a first digit other than 0 stays other than 0."""
-        normal = "".join(_WHOLE.findall(text)).lower()
-        for attempt in range(100):
-            stream = iter(self._digits(kind, normal, str(attempt)))
-            first, characters = True, []
-            for character in text:
-                if character.isdigit():
-                    number = next(stream)
-                    characters.append(str(1 + number % 9 if first and character != "0" else number % 10))
-                elif character.isalpha():
-                    letter = chr(ord("a") + next(stream) % 26)
-                    characters.append(letter.upper() if character.isupper() else letter)
-                else:
-                    characters.append(character)
-                first = first and not character.isalnum()
-            shaped = "".join(characters)
-            if shaped.lower() != text.lower():
-                return shaped
-        return text
-
-    def _phone(self, text: str) -> str:
-        """The shape kept; a North American number gets the exchange 555, which is nobody's."""
-        extension = _EXTENSION.search(text)
-        number = text[: extension.start()] if extension else text
-        digits = [character for character in number if character.isdigit()]
-        shaped = self._shaped("PHONE", number)
-        local = 7 if len(digits) == 7 else 10 if len(digits) in (10, 11) else 0
-        if local and (not number.startswith("+") or number.startswith("+1")):
-            new = [character for character in shaped if character.isdigit()]
-            new[-7:-4] = "555"
-            if len(digits) == 11:
-                new[0] = digits[0]
-            if new == digits:
-                new[-1] = str((int(new[-1]) + 1) % 10)
-            stream = iter(new)
-            shaped = "".join(next(stream) if character.isdigit() else character for character in number)
-        return shaped + (
-            _EXTENSION_DIGITS.sub(lambda m: self._shaped("PHONE", m[0]), extension[0]) if extension else ""
-        )
-
-    def _email(self, text: str) -> str:
-        address = text.lower()
-        first = _first_names("")[self._number("EMAIL", address, "first") % len(_first_names(""))]
-        last = _last_names()[self._number("EMAIL", address, "last") % len(_last_names())]
-        domain = ("com", "org", "net")[self._number("EMAIL", address, "domain") % 3]
-        return f"{first}.{last}@example.{domain}".lower()
-
-    def _url(self, text: str) -> str:
-        scheme = re.match(r"[a-z]+://", text, re.IGNORECASE)
-        host = "www.example.org" if not scheme and text.lower().startswith("www.") else "example.org"
-        return (
-            scheme[0] if scheme else ""
-        ) + f"{host}/{pseudonym(self._key, self._group, 'URL', text.lower(), digits=8)}"
-
-    def _ip(self, text: str) -> str:
-        number = self._number("IP", text.lower())
-        if ":" in text:
-            return f"2001:db8::{number % 65536:x}:{number // 65536 % 65536:x}"
-        return f"{('192.0.2', '198.51.100', '203.0.113')[number % 3]}.{number // 3 % 256}"
+        return cased(other, letter)
 
     # Places.
 
     def _city(self, text: str) -> str:
-        place = self._own("CITY", " ".join(text.lower().split()), _last_names(), _city_suffixes())
+        place = self._own("CITY", " ".join(text.lower().split()), last_names(), _city_suffixes())
         return place.upper() if text.isupper() and len(text) > 3 else place
 
     def _street_word(self, word: str) -> str:
-        return _cased(self._own("STREET", word.lower(), _last_names()), word)
+        return cased(self._own("STREET", word.lower(), last_names()), word)
 
     def _location(self, text: str) -> str:
         match = CITY_STATE.fullmatch(text)
@@ -419,11 +306,11 @@ class Surrogates:
         return self._in_parts(text, match, {**shaped, "city": self._city, "town": self._city, "zip": _zip})
 
     def _address_words(self, text: str) -> str:
-        text = re.sub(r"\d+", lambda digits: self._shaped("ADDRESS", digits[0]), text)
+        text = re.sub(r"\d+", lambda digits: self._draw_from.shaped("ADDRESS", digits[0]), text)
         return _PLACE_WORD.sub(
             lambda word: (
                 word[0]
-                if _bare(word[0]).rstrip(".") in _KEPT_IN_ADDRESSES or word[0] in STATES or len(word[0]) == 1
+                if bare(word[0]).rstrip(".") in _KEPT_IN_ADDRESSES or word[0] in STATES or len(word[0]) == 1
                 else self._street_word(word[0])
             ),
             text,
@@ -433,7 +320,7 @@ class Surrogates:
         match = FACILITY.fullmatch(text)
         head, kind = (text[: match.start("type")], match["type"]) if match else (text, "Hospital")
         saint = _SAINT.match(head)
-        name = self._own("FACILITY", " ".join(head.lower().split()), _last_names())
+        name = self._own("FACILITY", " ".join(head.lower().split()), last_names())
         town = f" of {self._city(match['town'])}" if match and match["town"] else ""
         return f"{saint[0] if saint else ''}{name} {kind}{town}"
 
@@ -467,45 +354,20 @@ class Surrogates:
         return re.compile(rf"(?<!\w)(?:{'|'.join(parts)})(?!\w)") if parts else None
 
 
+def _chinese_pattern(values: Sequence[tuple[str, str]]) -> re.Pattern[str] | None:
+    """Values in Chinese by kind, wherever they stand: Chinese sets no spaces between words."""
+    parts = []
+    for kind in ("ADDRESS", "FACILITY", "NAME", "ID", "PHONE"):
+        texts = {text for other, text in values if other == kind and len(text) > 1 and is_chinese(kind, text)}
+        if texts:
+            choice = "|".join(re.escape(text) for text in sorted(texts, key=lambda t: (-len(t), t)))
+            parts.append(f"(?P<{kind}>{choice})")
+    return re.compile("|".join(parts)) if parts else None
+
+
 def digit_runs(text: str) -> set[str]:
     """Numbers of six digits and more."""
     return set(re.findall(r"(?<!\d)\d{6,}(?!\d)", text))
-
-
-def name_words(text: str) -> list[str]:
-    """Words of a name that identify, lower-case: no titles, particles, initials."""
-    words = (_bare(word) for word in _NAME_WORD.findall(text))
-    return [word for word in words if len(word) > 1 and word not in TITLES and word not in PARTICLES]
-
-
-def name_forms(found: Iterable[str]) -> dict[str, str]:
-    """Lower-case word of the names: a regular expression of the forms in which it means the person.
-
-    These are the word as it was written and in capitals ("Sharp" is a name where "sharp" is a
-    pain), capitalised where only capitals were seen, and any case where small letters were.
-    """
-    written: dict[str, set[str]] = {}
-    for text in found:
-        for part in _NAME_WORD.findall(text):
-            if len(_bare(part)) > 2 and _bare(part) in name_words(part):
-                written.setdefault(_bare(part), set()).add(_POSSESSIVE.sub("", part))
-    forms = {}
-    for word, parts in sorted(written.items()):
-        alike = {*parts, *(part.upper() for part in parts)}
-        alike |= {part.capitalize() for part in parts if part.isupper()}
-        choice = "|".join(re.escape(form) for form in sorted(alike))
-        forms[word] = f"(?i:{choice})" if word in parts else f"(?:{choice})"
-    return forms
-
-
-def _company(found: Iterable[str]) -> dict[str, set[str]]:
-    """Lower-case word of the names: the other words of the names that it stands in."""
-    company: dict[str, set[str]] = {}
-    for text in found:
-        words = set(name_words(text))
-        for word in words:
-            company.setdefault(word, set()).update(words - {word})
-    return company
 
 
 def _always(value: str, kind: str, text: str, spans: Sequence[Span]) -> bool:
@@ -517,49 +379,10 @@ def _always(value: str, kind: str, text: str, spans: Sequence[Span]) -> bool:
     )
 
 
-def _bare(word: str) -> str:
-    """Lower-case, without a possessive ending."""
-    return _POSSESSIVE.sub("", word.lower())
-
-
-def _sex(word: str, titled: set[str]) -> str:
-    if len(titled) == 1:
-        return next(iter(titled))
-    return "female" if word in names().female else "male" if word in names().male else ""
-
-
-def _cased(surrogate: str, original: str) -> str:
-    if original.isupper() and (len(original) > 1 or len(surrogate) == 1):
-        return surrogate.upper()
-    return surrogate.lower() if original.islower() else surrogate
-
-
 def _zip(text: str) -> str:
     """Three digits and zeros; all zeros where few people live."""
     prefix = "000" if text[:3] in SMALL_ZIP else text[:3]
     return prefix + "".join("0" if character.isdigit() else character for character in text[3:])
-
-
-@lru_cache
-def _first_names(sex: str) -> tuple[str, ...]:
-    """First names of the United States: ``female``, ``male``, or both together."""
-    from faker.providers.person.en_US import Provider
-
-    chosen = {"female": [Provider.first_names_female], "male": [Provider.first_names_male]}
-    lists = chosen.get(sex, [Provider.first_names_female, Provider.first_names_male])
-    return tuple(sorted({str(name) for names_of in lists for name in names_of}))
-
-
-@lru_cache(maxsize=1)
-def _last_names() -> tuple[str, ...]:
-    from faker.providers.person.en_US import Provider
-
-    return tuple(sorted({str(name) for name in Provider.last_names if str(name).isalpha()}))
-
-
-@lru_cache(maxsize=1)
-def _last_name_set() -> frozenset[str]:
-    return frozenset(_last_names())
 
 
 @lru_cache(maxsize=1)

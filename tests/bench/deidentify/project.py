@@ -15,7 +15,7 @@ import polars as pl
 import psutil
 
 from pipeline import key
-from pipeline.deidentify.replace import pseudonym
+from pipeline.deidentify.drawing import pseudonym
 from tests.bench.records import ROOT
 
 KEY = bytes(range(32))

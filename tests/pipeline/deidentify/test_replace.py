@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.deidentify import audit
-from pipeline.deidentify.replace import Surrogates, pseudonym
+from pipeline.deidentify.drawing import pseudonym
+from pipeline.deidentify.replace import Surrogates
 from pipeline.deidentify.spans import CATEGORIES, Span
 from pipeline.deidentify.vocabulary import STATES, countries
 
