@@ -79,6 +79,7 @@ class Validate(Section):
 class Deidentify(Section):
     dates: Literal["shift", "year"] = "shift"  # only `year` follows Safe Harbor's date rule
     other_languages: Literal["refuse", "pass"] = "refuse"  # records that no detector covers
+    executor: Literal["processes", "ray"] = "processes"  # ray: the cluster of RAY_ADDRESS, or this machine
     workers: Positive = 2  # processes
     min_score: Share = 0.4  # detections below this confidence are dropped
 

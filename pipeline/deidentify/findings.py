@@ -6,24 +6,26 @@ so that neither the number of processes nor other shards can change a result.
 
 import importlib.metadata
 import json
+import logging
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from pipeline.cache import Cache
 from pipeline.deidentify.spans import Span
 from pipeline.digests import code_digest, file_digest, value_digest
-from pipeline.errors import PipelineError
+from pipeline.errors import InputError, PipelineError
 from pipeline.params import Deidentify
 from pipeline.records import CHOICE_TASK_TYPES, INVENTORY_TASK_TYPES
 from pipeline.stage import Progress
@@ -202,6 +204,10 @@ class Failure(NamedTuple):
     error: str
 
 
+Chunk = tuple[Path, list[Document]]
+Detected = tuple[Path, list[Document], list[list[Span]] | Failure]
+
+
 def detect_chunk(chunk: Sequence[Document], min_score: float) -> list[list[Span]] | Failure:
     """Findings of each document; the first that fails where one does."""
     from pipeline.deidentify import chinese
@@ -230,9 +236,7 @@ def detect_chunk(chunk: Sequence[Document], min_score: float) -> list[list[Span]
         raise
 
 
-def detected(
-    new: dict[Path, list[Document]], settings: Deidentify
-) -> Iterator[tuple[Path, list[Document], list[list[Span]] | Failure]]:
+def detected(new: dict[Path, list[Document]], settings: Deidentify) -> Iterator[Detected]:
     """Every chunk with its findings, in whatever order they are ready."""
     chunks = [(path, chunk) for path, texts in new.items() for chunk in _chunks(texts)]
     if settings.workers == 1 or len(chunks) < 2:
@@ -241,6 +245,10 @@ def detected(
         return
     # The longest first, so that no process is left alone with one at the end.
     chunks.sort(key=lambda item: -sum(len(document.text) for document in item[1]))
+    yield from (_by_ray if settings.executor == "ray" else _by_processes)(chunks, settings)
+
+
+def _by_processes(chunks: Sequence[Chunk], settings: Deidentify) -> Iterator[Detected]:
     pool = ProcessPoolExecutor(
         min(settings.workers, len(chunks)),
         multiprocessing.get_context("spawn"),
@@ -264,6 +272,43 @@ def detected(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _by_ray(chunks: Sequence[Chunk], settings: Deidentify) -> Iterator[Detected]:
+    """On the cluster of RAY_ADDRESS, or on this machine: the same function, so the same findings.
+
+    What Ray may write, a spilled object holds a chunk's texts, lies in a folder of ours alone
+    that goes with the run; a cluster's own folders are its owner's to protect.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise InputError("deidentify.executor is ray, which is not installed: pip install ray") from None
+    cluster = os.environ.get("RAY_ADDRESS")
+    with tempfile.TemporaryDirectory(prefix="ray") as folder:
+        local: dict[str, Any] = (
+            {} if cluster else {"num_cpus": settings.workers, "_temp_dir": folder, "include_dashboard": False}
+        )
+        ray.init(address=cluster or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
+        try:
+            detect = ray.remote(num_cpus=1)(_detect_quietly)
+            running = {detect.remote(chunk, settings.min_score): (path, chunk) for path, chunk in chunks}
+            while running:
+                for done in ray.wait(list(running))[0]:
+                    path, chunk = running.pop(done)
+                    yield path, chunk, ray.get(done)
+        except ray.exceptions.RayError as error:
+            raise PipelineError(
+                f"deidentify: Ray ended the detection with {type(error).__name__}: run again"
+            ) from None
+        finally:
+            ray.shutdown()
+
+
+def _detect_quietly(chunk: Sequence[Document], min_score: float) -> list[list[Span]] | Failure:
+    _quieten()
+    return detect_chunk(chunk, min_score)
+
+
 def _chunks(texts: Sequence[Document]) -> Iterator[list[Document]]:
     chunk: list[Document] = []
     size = 0
@@ -279,15 +324,8 @@ def _chunks(texts: Sequence[Document]) -> Iterator[list[Document]]:
 
 def _start_process(parent: int) -> None:
     """A detecting process prints nothing, leaves signals to its parent, and does not outlive it."""
-    import logging
-    import warnings
-
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
+    _quieten()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    # spaCy imports torch where it is installed, for models that are not ours: seconds and memory saved.
-    sys.modules["torch"] = None  # type: ignore[assignment]
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -295,3 +333,14 @@ def _start_process(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _quieten() -> None:
+    """No line of a library's may hold a patient's text; one thread a process."""
+    import warnings
+
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    # spaCy imports torch where it is installed, for models that are not ours: seconds and memory saved.
+    sys.modules["torch"] = None  # type: ignore[assignment]

@@ -28,9 +28,10 @@ from pipeline.deidentify.vocabulary import (
 SHORT_LINE = 60
 """Characters of a line that goes with its neighbour: names and addresses stand on several."""
 
-_END = re.compile(
-    r"\n+|(?<!\b[A-Z])(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bMrs)(?<!\bSt)[.!?]+[\"')\]]*\s+",
+_TITLED = "".join(
+    rf"(?<!\b{title})(?<!\b{title} )" for title in ("[Dd]r", "[Mm]r", "[Mm]rs", "[Mm]s", "[Ss]t")
 )
+_END = re.compile(rf"\n+|(?<!\b[A-Z]){_TITLED}[.!?]+[\"')\]]*\s+")
 _WORD = re.compile(r"(?P<opens>[:;(\[\]\"“•*>]\s*)?(?<!\w)(?P<word>[^\W\d_]+(?:['’-][^\W\d_]+)*)(?![\w@])")
 _ADDRESSED = frozenset(("mr", "mrs", "ms", "miss", "dr"))
 _CONTRACTED = re.compile(r"['’](?:s|re|ve|ll|d|m|t)$", re.IGNORECASE)

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -370,21 +372,93 @@ def test_the_number_of_processes_changes_no_byte(stage: Checkout, monkeypatch: p
     assert {path.name: path.read_bytes() for path in paths.DEIDENTIFIED.iterdir()} == alone
 
 
+@pytest.mark.slow
+def test_ray_changes_no_byte(stage: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest("00000000000000aa", *(record(sample_id=str(n), input=f"{NOTE} Visit {n}.") for n in range(6)))
+    monkeypatch.setattr(findings, "CHUNK_CHARACTERS", 700)
+    report, _ = deidentify()
+    alone = {path.name: path.read_bytes() for path in paths.DEIDENTIFIED.iterdir()}
+    stage.params(deidentify__workers=2, deidentify__executor="ray")
+    monkeypatch.setenv("MOELORA_CACHE", "other")
+    again, work = deidentify()
+    assert again == report
+    assert work["documents_detected"] > 0
+    assert {path.name: path.read_bytes() for path in paths.DEIDENTIFIED.iterdir()} == alone
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_order_of_arrival_growth_and_deletion_gives_the_bytes_of_one_run(
+    stage: Checkout, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    draw = random.Random(seed)
+    shards = {
+        f"{number:016x}": [
+            record(
+                sample_id=f"{number}-{line}",
+                group_id=group,
+                input=f"{name} came on 2024-03-0{line + 1}. Call {name}.",
+            )
+            for line, (group, name) in enumerate(
+                [
+                    ("a", "Wilhelmina Featherstone"),
+                    ("b", f"Thaddeus Quillfeather{'x' * number}"),
+                    (None, "Ada Moss"),
+                ]
+            )
+        ]
+        for number in range(4)
+    }
+    for shard, rows in shards.items():
+        ingest(shard, *rows)
+    report, _ = deidentify()
+    whole = {path.name: path.read_bytes() for path in paths.DEIDENTIFIED.iterdir()}
+    for path in paths.INGESTED.iterdir():
+        path.unlink()
+    monkeypatch.setenv("MOELORA_CACHE", f"cache-{seed}")
+    order = draw.sample(sorted(shards), len(shards))
+    for place, shard in enumerate(order):
+        # A shard comes with some of its rows, and grows; another one comes and goes.
+        ingest(shard, *shards[shard][: draw.randint(1, 2)])
+        if place:
+            ingest("ffffffffffffffff", record(sample_id="passing", group_id="a"))
+        deidentify()
+        (paths.INGESTED / "ffffffffffffffff.parquet").unlink(missing_ok=True)
+        ingest(shard, *shards[shard])
+    assert deidentify()[0] == report
+    assert {path.name: path.read_bytes() for path in paths.DEIDENTIFIED.iterdir()} == whole
+
+
 def test_other_languages_are_refused_or_passed_and_never_silently(stage: Checkout) -> None:
-    chinese = record(sample_id="zh", language="zh", input="患者王伟", target="是", group_id=None)
-    ingest("00000000000000aa", record(), chinese)
+    spanish = record(sample_id="es", language="es", input="Paciente Ana", target="sí", group_id=None)
+    ingest("00000000000000aa", record(), spanish)
     with pytest.raises(
-        DataError, match=r"shard 00000000000000aa has 1 in zh.*deidentify\.other_languages: pass"
+        DataError, match=r"shard 00000000000000aa has 1 in es.*deidentify\.other_languages: pass"
     ) as raised:
         deidentify()
     assert raised.value.exit_code == 2
     stage.params(deidentify__other_languages="pass")
     report, _ = deidentify()
     assert report["rows"] == {"in": 2, "out": 2, "quarantined": 0}
-    assert report["passed_undetected"] == {"zh": 1}
-    kept = output().filter(pl.col("language") == "zh").row(0, named=True)
-    assert (kept["input"], kept["target"], kept["input_spans"]) == ("患者王伟", "是", [])
-    assert kept["sample_id"] != "zh"
+    assert report["passed_undetected"] == {"es": 1}
+    kept = output().filter(pl.col("language") == "es").row(0, named=True)
+    assert (kept["input"], kept["target"], kept["input_spans"]) == ("Paciente Ana", "sí", [])
+    assert kept["sample_id"] != "es"
+
+
+def test_chinese_records_are_searched_by_their_own_detector(stage: Checkout) -> None:
+    note = "患者姓名：李小明，男，92岁，电话13812345678，2023年5月6日入院。李小明诉胸痛。"
+    ingest("00000000000000aa", record(language="zh-Hans", input=note, target="李小明，胸痛"))
+    report, _ = deidentify()
+    row = output().row(0, named=True)
+    assert report["passed_undetected"] == {}
+    assert report["found"]["NAME"] == 1
+    assert row["language"] == "zh"
+    for planted in ("李小明", "92岁", "13812345678", "5月6日"):
+        assert planted not in row["input"] + row["target"]
+    name = re.search("姓名：(.{3})，", row["input"])
+    assert name is not None
+    assert row["input"].count(name[1]) == 2
+    assert row["target"] == f"{name[1]}，胸痛"
 
 
 @pytest.mark.parametrize(

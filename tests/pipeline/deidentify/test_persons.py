@@ -1,0 +1,35 @@
+"""Which names of a model's hold."""
+
+import pytest
+
+from pipeline.deidentify.persons import Evidence, evidence, is_person
+
+SURE = Evidence(agreed=True, first=False, spoken=False)
+ALONE = Evidence(agreed=False, first=False, spoken=False)
+FIRST = Evidence(agreed=False, first=True, spoken=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["Ada Moss", "Moyo", "Mark Young", "Haugsvær", "Rose", "SIDDHARTHA RAGHUNATHAN"]
+)
+def test_names_hold(name: str) -> None:
+    assert is_person(name, ALONE)
+
+
+@pytest.mark.parametrize(
+    "term",
+    ["Famvir", "Hodgkin", "Parkinson", "COPD", "Metformin", "Myasthenia Gravis", "PKD1", "Mg/dL", "Dr", ""],
+)
+def test_medicine_does_not(term: str) -> None:
+    assert not is_person(term, SURE)
+
+
+def test_a_word_that_begins_a_sentence_needs_both_models() -> None:
+    assert not is_person("Rose", FIRST)
+    assert is_person("Rose", FIRST._replace(agreed=True))
+
+
+def test_evidence_is_read_from_the_text() -> None:
+    text = "No fever. Rose came.\nrose came again"
+    assert evidence(text, 10, 14, False) == Evidence(False, True, False)
+    assert evidence(text, 21, 25, True) == Evidence(True, True, True)
