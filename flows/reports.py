@@ -172,7 +172,7 @@ def deidentify_table(report: Report) -> tuple[Table, str]:
         for kind in kinds
     ]
     return rows, (
-        f"{sum(report['found'].values())} identifiers replaced; of labelled ones "
+        f"{sum(report['replaced'].values())} identifiers replaced; of labelled ones "
         f"{_share(report['recall_overall'])} are found. {report['residual_records']} records still trip a "
         f"detector. {_rows(report)}"
     )

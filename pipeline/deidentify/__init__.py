@@ -11,7 +11,7 @@ quarantined, where two of its choices become one (92 and 95 years are both 90+) 
 no longer one of them.
 
 reports/deidentify.json counts what was found, replaced and left, by kind, and gives the recall
-on generated labelled documents. Only new or changed shards are searched again; the result is
+on generated labelled documents, with intervals. Only new or changed shards are searched again; the result is
 that of one full run. Detection is for English, and by shapes, titles and labels for
 Chinese: records of other languages stop the run, or pass as they are with
 deidentify.other_languages: pass.
@@ -19,7 +19,7 @@ deidentify.other_languages: pass.
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,6 +109,7 @@ def run(params: Params, progress: Progress) -> Report:
         "recall_overall": round(total["found"] / total["labelled"], 4),
         "residual": {kind: residual[kind] for kind in sorted(residual)},
         "residual_records": len(left_in | shaped),
+        "second_look": audit.second_look(_sample(kept, key), settings.min_score),
         "key_id": key_id(key),
     }
 
@@ -270,6 +271,16 @@ def _replaced(rows: list[Searched], key: bytes, settings: Deidentify) -> list[Te
             uncovered = [audit.uncovered(text) for text in replaced]
             result[number] = Texts(replaced, uncovered, audit.left_over(patterns, uncovered))
     return [result[number] for number in range(len(rows))]
+
+
+def _sample(rows: Sequence[tuple[Searched, Texts]], key: bytes) -> Iterator[str]:
+    """Inputs of English records without their surrogates, in an order that no arrival decides."""
+    by_identity = sorted(
+        (pseudonym(key, "sample_id", searched.row["source"], searched.row["sample_id"]), texts.uncovered[0])
+        for searched, texts in rows
+        if findings.language(searched.row) in findings.ENGLISH
+    )
+    return (text for _, text in by_identity)
 
 
 def _quarantined(row: Row, texts: Texts) -> str | None:

@@ -16,7 +16,7 @@ NO_DATE = "某日"
 """What stands for a date without a year where only years may stay."""
 
 _IS_HAN = re.compile(f"[{HAN}]")
-_MOBILE = re.compile(r"1[3-9]\d{9}")
+_MOBILE = re.compile(r"(?:\+?86[ -]?)?1[3-9]\d[ -]?\d{4}[ -]?\d{4}")
 _RESIDENT = re.compile(r"\d{17}[\dXx]")
 _DATE = re.compile(
     r"(?:(?P<year>(?:18|19|20)?\d{2})(?P<y>[ ]?年[ ]?))?(?P<month>\d{1,2})(?P<m>[ ]?月[ ]?)(?:(?P<day>\d{1,2})(?P<d>[ ]?[日号]))?"
@@ -37,7 +37,7 @@ def is_chinese(kind: str, text: str) -> bool:
     digits = re.sub(r"[\s-]", "", text)
     return (
         _IS_HAN.search(text) is not None
-        or (kind == "PHONE" and _MOBILE.fullmatch(digits.removeprefix("+86")) is not None)
+        or (kind == "PHONE" and _MOBILE.fullmatch(text) is not None)
         or (kind == "ID" and _RESIDENT.fullmatch(digits) is not None)
     )
 

@@ -89,6 +89,21 @@ class Detector:
             found.append(joined(text, spans))
         return found
 
+    def unscreened(self, texts: Sequence[str]) -> list[list[Span]]:
+        """What the models find in each text where they read all of it, without patterns."""
+        read = self._engine.nlp_engine.process_batch(list(texts), "en", whole=True)  # type: ignore[call-arg]
+        return [
+            resolve(
+                (
+                    Span(start, end, kind)
+                    for start, end, kind, score in accepted(text, artifacts)
+                    if score >= self._min_score
+                ),
+                text,
+            )
+            for text, artifacts in read
+        ]
+
 
 def detect_shapes(text: str) -> list[Span]:
     """What patterns alone find: for short labels, where an entity recogniser sees people in words."""

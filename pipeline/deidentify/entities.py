@@ -9,7 +9,7 @@ from pipeline.deidentify.classifier import vocabulary
 from pipeline.deidentify.models import Entity
 from pipeline.deidentify.persons import WORDS, evidence, is_person
 from pipeline.deidentify.places import FACILITY
-from pipeline.deidentify.screen import is_capitalised
+from pipeline.deidentify.screen import is_capitalised, is_unheard
 from pipeline.deidentify.vocabulary import (
     EPONYM_NOUN,
     UNLIKELY_ENDING,
@@ -18,6 +18,7 @@ from pipeline.deidentify.vocabulary import (
     countries,
     is_term,
     names,
+    towns,
 )
 
 _VERB_AFTER = re.compile(
@@ -28,7 +29,8 @@ _LINES = re.compile(r"[^\s](?:[^\n\r]*[^\s])?")
 _LINES_AND_STROKES = re.compile(r"[^\s/](?:[^\n\r/]*[^\s/])?")
 _AFTER_PLACE = re.compile(r"\b(?![a-z])[^\W\d_]+[,.]?\s+$")
 _UNSURE = ("ORGANIZATION", "ADDRESS")
-_IN_A_TOWN = re.compile(r"\b(?i:in|near|from|around|outside|visited)\s+$")
+_IN_A_PLACE = re.compile(r"\b(?i:in|near|from|around|outside|visited)\s+$")
+_IN_A_TOWN = re.compile(r"(?:\b(?i:in|near|from|around|outside|visited|to|of)|\d{4,5}|,)\s+$")
 _COUNTRIES = frozenset(countries())
 _AT_A_PLACE = re.compile(
     r"\b(?:admitted|treated|seen|presented|visit(?:ed|s)?|care|surgery|hospitali[sz](?:ed|ation)|transferred|referred|"
@@ -96,20 +98,26 @@ def _place(text: str, start: int, value: str, label: str) -> str | None:
     words = WORDS.findall(value)
     if label == "LOCATION" and value in _COUNTRIES:
         return label
-    if any(is_term(word) for word in words) or not any(word[0].isupper() for word in words):
+    if not words or any(is_term(word) for word in words):
         return None
     if FACILITY.fullmatch(value) and not {word.lower() for word in words} <= common_words():
         return "FACILITY"
-    if label == "ADDRESS":
-        return label if any(c.isdigit() for c in value) and max(map(len, words)) > 2 else None
     lower = [word.lower().removesuffix("'s").removesuffix("’s") for word in words]
+    in_a_town = _IN_A_TOWN.search(text, max(0, start - 20), start) is not None
+    if label == "ADDRESS" and any(character.isdigit() for character in value):
+        return label if max(map(len, words)) > 2 and not value.islower() else None
+    if value.islower() or label == "ADDRESS":
+        known = " ".join(lower).replace("-", " ") in towns()
+        named = known or (all(map(is_unheard, lower)) and not text[:start].rstrip().endswith(","))
+        return "LOCATION" if named and in_a_town and label in ("LOCATION", "ADDRESS") else None
     if label == "ORGANIZATION":
         at_a_place = _AT_A_PLACE.search(text[max(0, start - 40) : start])
         plain = value.isupper() or set(lower) & common_words() or lower[0] in names().first
         if at_a_place and not plain:
             return "FACILITY"
         one = len(words) == 1 and is_capitalised(value) and lower[0] not in vocabulary()
-        return "LOCATION" if one and _IN_A_TOWN.search(text, max(0, start - 20), start) else None
+        one = one and _IN_A_PLACE.search(text, max(0, start - 20), start) is not None
+        return "LOCATION" if one or (in_a_town and value.lower() in towns()) else None
     if label == "FACILITY":
         return label if FACILITY.fullmatch(value) else None
     return label if label != "LOCATION" or _is_location(value, words, lower) else None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pipeline.deidentify.known_names import WORD
 from pipeline.deidentify.places import TAIL
 from pipeline.deidentify.spans import Span
-from pipeline.deidentify.vocabulary import EPONYM_NOUN, STATES, common_words, is_term, names
+from pipeline.deidentify.vocabulary import EPONYM_NOUN, STATES, TITLES, common_words, is_term, names
 
 FARTHEST = 60
 """Characters between two pieces of an address, at most."""
@@ -20,9 +20,25 @@ _UNIT = r"(?i:apartment|apt|suite|ste|unit|floor|fl|room|rm)\b\.?[ ]?#?[ ]?\w{1,
 _BETWEEN = re.compile(
     rf"(?:[\s,.]|{_UNIT}|{WORD}|\d{{1,6}}[A-Za-z]?|\b(?:[a-zà-ž]{{1,2}}|del?|della|van|von|den|and|nan)\b)*"
 )
-_NUMBER_BEFORE = re.compile(r"(?<![\w-])\d{1,6}[A-Za-z]?[ ]$")
-_UNIT_AFTER = re.compile(rf"[,\s]{{1,3}}{_UNIT}(?:[,\s]{{1,3}}{WORD}){{0,3}}(?=[.,\n]|$)")
-_CODE_AFTER = re.compile(rf"(?:[\s,]{{1,4}}(?:{WORD}|nan)){{0,3}}[\s,]{{1,4}}\d{{4,6}}(?![\w-])")
+_NUMBER_BEFORE = re.compile(r"(?<![\w-])(?:\d{1,6}[A-Za-z]?[ ]){1,2}$")
+_SMALL = r"(?:de|da|do|dos|das|del|della|di|la|le|les|las|los|el|am|an|der|den|sur|of|the|na|nad|ob|nan)"
+_CITY = rf"{WORD}(?:[ -](?:{_SMALL}\b|{WORD})){{0,5}}"
+_GAP = r"[,\s]{1,4}"
+_CONTINUED = [
+    re.compile(pattern)
+    for pattern in (
+        # Apt. 12, and a town to the end of the line
+        rf"{_GAP}{_UNIT}(?:{_GAP}{_CITY}(?:[ ][A-Z]{{2}})?(?=[.,\n]|$))?",
+        # a town in whatever case, and a line that begins with a comma and a state
+        r"\n?[ ]?[^\n\d]{2,40}\n,[ ](?:[A-Z]{2,3}|nan|[a-z]{2})(?=\n)",
+        # Town, Country 12345
+        rf"(?:{_GAP}(?:{_SMALL}\b|{WORD})){{0,8}}{_GAP}\d{{4,6}}(?![\w-])",
+        # 12345 Town
+        rf"{_GAP}\d{{4,6}}[ ]{_CITY}",
+    )
+]
+"""What goes on from a street and number: units, towns, states and postal codes."""
+_TOWN_AT_THE_END = re.compile(rf",[ ](?P<town>{_CITY})(?=[,.\n]|$)")
 _AFTER_INITIAL = re.compile(rf"[ ][A-Z]\.?[ ](?P<name>{WORD})(?![\w-])")
 _TAIL_AFTER = re.compile(
     rf"(?:['’]s)?(?:[ ](?:of[ ]|and[ ]|&[ ])?{WORD}){{0,2}}?(?:[ ]{TAIL}|[ ](?:county[ ])?hosp(?:ital)?\b)"
@@ -40,7 +56,7 @@ def joined(text: str, spans: Sequence[Span]) -> list[Span]:
         if last and span.start < last.end:
             whole[-1] = last._replace(end=max(last.end, span.end))
         elif last and _is_one_address(text, last, span):
-            whole[-1] = Span(last.start, span.end, "ADDRESS")
+            whole[-1] = _completed(text, Span(last.start, span.end, "ADDRESS"))
         else:
             whole.append(span)
     return sorted([*whole, *_others(text, whole)])
@@ -51,12 +67,14 @@ def _completed(text: str, span: Span) -> Span:
         return _with_tail(text, span)
     if span.kind != "ADDRESS":
         return span
-    before = _NUMBER_BEFORE.search(text, max(0, span.start - 8), span.start)
-    end = span.end
-    for form in (_UNIT_AFTER, _CODE_AFTER):
-        after = form.match(text, end)
-        end = after.end() if after else end
-    return Span(before.start() if before else span.start, end, span.kind)
+    before = _NUMBER_BEFORE.search(text, max(0, span.start - 14), span.start)
+    start, end = before.start() if before else span.start, span.end
+    while after := next((found for form in _CONTINUED if (found := form.match(text, end))), None):
+        end = after.end()
+    town = _TOWN_AT_THE_END.match(text, end)
+    if town and not any(word.lower() in TITLES or is_term(word) for word in town["town"].split()):
+        end = town.end()
+    return Span(start, end, span.kind)
 
 
 def _with_tail(text: str, span: Span) -> Span:

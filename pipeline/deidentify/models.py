@@ -57,11 +57,15 @@ class ModelsEngine(NlpEngine):
         return next(iter(self.process_batch([text], language)))[1]
 
     def process_batch(  # type: ignore[override]
-        self, texts: Iterable[str], language: str, **_options: Any
+        self, texts: Iterable[str], language: str, whole: bool = False, **_options: Any
     ) -> Iterator[tuple[str, NlpArtifacts]]:
-        """Each text with its entities."""
+        """Each text with its entities; ``whole``: all of it is read."""
         texts = list(texts)
-        places = [(number, start, end) for number, text in enumerate(texts) for start, end in stretches(text)]
+        places = [
+            (number, start, end)
+            for number, text in enumerate(texts)
+            for start, end in ([(0, len(text))] if whole else stretches(text))
+        ]
         parts = [texts[number][start:end] for number, start, end in places]
         found: list[list[tuple[Entity, float]]] = [[] for _ in texts]
         read = zip(

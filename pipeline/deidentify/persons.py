@@ -70,7 +70,7 @@ def is_person(value: str, given: Evidence) -> bool:
 def _is_one(part: str, word: str, given: Evidence) -> bool:
     known = names()
     if _is_known(word):
-        return given.agreed or not (part.isupper() and len(part) < 5)
+        return not (part.isupper() and len(part) < 5)
     if word in common_words():
         return part.istitle() and word in known.first | known.last and (given.agreed or not given.first)
     if UNLIKELY_ENDING.search(word):

@@ -28,7 +28,8 @@ _MONTHS = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _STATE = "|".join([*STATES, *(re.escape(name) for name in STATES.values())])
 _STREET = (
     r"(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Court|Ct|Boulevard|Blvd|Place|Pl|Way|Terrace|Ter|Circle|Cir|"
-    r"Parkway|Pkwy|Highway|Hwy|Square|Sq|Trail|Trl|Crescent|Close|Alley|Row|Walk|Loop|Plaza|Pike|Turnpike)"
+    r"Parkway|Pkwy|Highway|Hwy|Square|Sq|Trail|Trl|Crescent|Close|Alley|Row|Walk|Loop|Plaza|Pike|Turnpike|"
+    r"Parade|Circuit|Mews|Grove|Gardens|Quay|Rise)"
 )
 _UNIT = r"(?:,?\s+(?:Apartment|Apt|Suite|Ste|Unit|Room|Rm|Floor|Fl)\b\.?\s*#?\s*\w{1,6}|,?\s+#\s*\w{1,6})"
 _CITY = rf"{WORD}\.?(?:[ ]{WORD}\.?){{0,2}}"
@@ -61,11 +62,12 @@ _WITH_UNIT = (
 """A house number and a unit with nothing but capitalised words and numbers between, and what follows."""
 _STREET_WORLDWIDE = (
     rf"(?:\d{{1,6}}[A-Za-z]?[ ])?(?:{WORD}"
-    r"(?:stra(?:ß|ss)e|straat|gata|gatan|vej|vegen|veien|väg|vägen|laan|katu|tie|ulica|utca|kuja|weg|gasse)"
-    r"|(?:Rua|Rue|Via|Viale|Calle|C/|Avenida|Avenue|Strada|Piazza|Praça|Paseo|Carrer|Ulica|Chemin|Boulevard|Corso)"
+    r"(?:stra(?:ß|ss)e|straat|gata|gatan|vej|vegen|veien|väg|vägen|laan|katu|tie|ulica|utca|kuja|weg|gasse|"
+    r"kroken|bakken|stien|stigen|gränd|gade|plads|torv|stræde|vænget|polku|tänav|puiestee|allee|platz|plein|kade|singel)"
+    r"|(?:Rua|Rue|Place|Via|Viale|Calle|C/|Avenida|Avenue|Strada|Piazza|Praça|Paseo|Carrer|Ulica|Chemin|Boulevard|Corso)"
     rf"(?:[ ]{_PART}){{1,5}}?)[ ]\d{{1,5}}[A-Za-z]?\b"
     rf"|{WORD}(?:[ ][^\W\d_]+){{0,2}}[ ](?:út|útja|utca|tér|köz|körút|ulica|ulice|cesta|trg|náměstí|třída|gatan|vägen|veien|"
-    rf"vej|tie|katu|sokak|caddesi|plein|kade|singel|platz|allee|weg)[ ]\d{{1,5}}[A-Za-z]?\b\.?"
+    rf"vej|tie|katu|sokak|caddesi|plein|kade|singel|platz|allee|allé|weg|mnt|tn|pst|u)\.?[ ]\d{{1,5}}[A-Za-z]?\b\.?"
     rf"|\b(?:ul|al|pl|os|av|avda|c|str|r)\.[ ]{WORD}(?:[ ]{WORD}){{0,3}}[ ]\d{{1,5}}[A-Za-z]?\b"
 )
 """Streets as they are written in other languages: the number comes last."""

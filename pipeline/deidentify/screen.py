@@ -84,7 +84,7 @@ def _is_read(text: str, start: int, end: int) -> bool:
             return True
         spoken = spoken and word.islower()
         before = word
-    return spoken and any(_is_unheard(match["word"]) for match in _WORD.finditer(text, start, end))
+    return spoken and any(is_unheard(match["word"]) for match in _WORD.finditer(text, start, end))
 
 
 @lru_cache(maxsize=100_000)
@@ -123,7 +123,7 @@ def _is_full_name(first: str, last: str) -> bool:
 
 
 @lru_cache(maxsize=100_000)
-def _is_unheard(word: str) -> bool:
+def is_unheard(word: str) -> bool:
     """Whether a word in small letters is none of English or medicine."""
     lower = _bare(word)
     if len(lower) < 4 or is_term(lower) or _DERIVED.search(lower):

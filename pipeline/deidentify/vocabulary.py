@@ -31,8 +31,8 @@ EPONYMS = words(
     reiter rett reye reynaud romberg rorschach salter sanger schilling schonlein scheuermann sezary
     sheehan sjogren sjögren snellen stevens still sturge swan sydenham takayasu tay sachs tietze tinel
     tourette turner valsalva virchow vincent waldenstrom waterhouse wegener weber werdnig wernicke whipple
-    willebrand williams willis wilms wilson wolff wolfram zellweger zollinger ellison danlos jeghers peutz
-    barrington tanner kocher pringle billroth hickman holter doppler wallenberg zenker schwann bowman
+    willebrand willi williams willis wilms wilson wolff wolfram zellweger zollinger ellison danlos peutz
+    jeghers barrington tanner kocher pringle billroth hickman holter doppler wallenberg zenker schwann bowman
     henle langer gram giemsa wright golgi krebs kerley lisfranc colles smith monteggia galeazzi angelman
     sotos usher alport bardet biedl alagille stargardt pompe menkes batten canavan alexander refsum hunter
     sanfilippo morquio stickler treacher collins crouzon apert pfeiffer denys drash schmorl perthes legg

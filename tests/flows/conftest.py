@@ -38,7 +38,7 @@ REPORTS = {
                "shards": [], "quarantine": {"no target": 1}, "tasks": {"triage": 2}},
     "validate": {"rows": {"in": 2, "out": 2}, "success": True, "expectations": [{
         "expectation": "not null", "column": "input", "level": "critical", "success": True, "unexpected": 0}]},
-    "deidentify": {"rows": {"in": 2, "out": 2}, "found": {"NAME": 4}, "residual": {"NAME": 0},
+    "deidentify": {"rows": {"in": 2, "out": 2}, "found": {"NAME": 4}, "replaced": {"NAME": 4}, "residual": {"NAME": 0},
                    "recall": {"NAME": {"found": 9, "labelled": 10, "recall": 0.9}},
                    "recall_overall": 0.9, "residual_records": 0, "key_id": "0" * 16},
     "split": {"rows": {"in": 2, "out": 2, "held_out": 0}, "splits": {"train": 2},

@@ -43,7 +43,12 @@ def untested() -> dict[str, Any]:
 
 def reports() -> dict[str, dict[str, Any]]:
     return {
-        "deidentify": {"recall_overall": 0.97, "residual_records": 0, "rows": {"in": 500, "out": 500}},
+        "deidentify": {
+            "recall": {"ID": {"recall": 0.96}, "NAME": {"recall": 0.98}},
+            "recall_overall": 0.97,
+            "residual_records": 0,
+            "rows": {"in": 500, "out": 500},
+        },
         "resample": {"tasks": {"rqe": {"effective_epochs": 2.0}, "ner": {"effective_epochs": 6.0}}},
         "train": {"health": {"finite": True, "loss_first": 3.0, "loss_last": 1.2}},
         "export": {
@@ -122,7 +127,7 @@ def test_every_rule_has_a_sentence() -> None:
         ("evaluate.load_check", {"rqe": 2e-6}, "load_check"),
         ("evaluate.release_digest", "e" * 64, "release_digest"),
         ("export.tasks.rqe.max_abs_difference", 2e-4, "export_equal"),
-        ("deidentify.recall_overall", 0.89, "phi_recall"),
+        ("deidentify.recall.ID.recall", 0.89, "phi_recall"),
         ("deidentify.residual_records", 6, "residual"),
         ("resample.tasks.rqe.effective_epochs", 10.5, "effective_epochs"),
         ("train.health.loss_last", 3.0, "training_health"),
@@ -247,7 +252,7 @@ def test_the_champion_is_named() -> None:
     [("d" * 64, True, "overridden"), ("e" * 64, True, "blocked"), ("d" * 64, False, "pass")],
 )
 def test_an_override_lets_the_named_release_through(digest: str, broken: bool, verdict: str) -> None:
-    found = changed("deidentify.recall_overall", 0.5 if broken else 0.99)
+    found = changed("deidentify.recall.NAME.recall", 0.5 if broken else 0.99)
     override = {"release_digest": digest, "by": "Dr. A", "reason": "a trial on synthetic data"}
     report = judge(found, gate(override=override))
     assert report["verdict"] == verdict
