@@ -43,7 +43,7 @@ def accepted(text: str, artifacts: NlpArtifacts) -> Iterator[tuple[int, int, str
     found: list[Entity] = artifacts.entities  # type: ignore[assignment]
     for entity, score in zip(found, artifacts.scores, strict=True):
         for start, end in _by_line(text, entity):
-            kind = _kind(text, start, end, entity, found)
+            kind = _kind(text, start, end, entity, score, found)
             if kind:
                 yield start, end, kind, score
 
@@ -62,7 +62,9 @@ def _by_line(text: str, entity: Entity) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _kind(text: str, start: int, end: int, entity: Entity, found: Sequence[Entity]) -> str | None:
+def _kind(
+    text: str, start: int, end: int, entity: Entity, score: float, found: Sequence[Entity]
+) -> str | None:
     value, label = text[start:end], entity.label_
     if label in ("ID", "PHONE", "ZIP"):
         return label if _is_number(text, start, value, label) else None
@@ -78,7 +80,7 @@ def _kind(text: str, start: int, end: int, entity: Entity, found: Sequence[Entit
             and start < other.end_char
             for other in found
         )
-        if is_person(value, evidence(text, start, end, agreed)):
+        if is_person(value, evidence(text, start, end, agreed, score)):
             return "NAME"
         if label in ("NAME", "FACILITY"):
             return None

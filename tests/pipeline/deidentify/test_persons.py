@@ -4,13 +4,23 @@ import pytest
 
 from pipeline.deidentify.persons import Evidence, evidence, is_person
 
-SURE = Evidence(agreed=True, first=False, spoken=False)
-ALONE = Evidence(agreed=False, first=False, spoken=False)
-FIRST = Evidence(agreed=False, first=True, spoken=False)
+SURE = Evidence(agreed=True, first=False, sure=False, spoken=False)
+ALONE = Evidence(agreed=False, first=False, sure=False, spoken=False)
+FIRST = Evidence(agreed=False, first=True, sure=False, spoken=False)
 
 
 @pytest.mark.parametrize(
-    "name", ["Ada Moss", "Moyo", "Mark Young", "Haugsvær", "Rose", "SIDDHARTHA RAGHUNATHAN"]
+    "name",
+    [
+        "Ada Moss",
+        "Moyo",
+        "Jasmine Kimura",
+        "Vera McAllister",
+        "Mark Young",
+        "Haugsvær",
+        "Rose",
+        "SIDDHARTHA RAGHUNATHAN",
+    ],
 )
 def test_names_hold(name: str) -> None:
     assert is_person(name, ALONE)
@@ -18,18 +28,31 @@ def test_names_hold(name: str) -> None:
 
 @pytest.mark.parametrize(
     "term",
-    ["Famvir", "Hodgkin", "Parkinson", "COPD", "Metformin", "Myasthenia Gravis", "PKD1", "Mg/dL", "Dr", ""],
+    [
+        "Famvir",
+        "Hodgkin",
+        "Guillain-Barré",
+        "Parkinson",
+        "COPD",
+        "Metformin",
+        "Myasthenia Gravis",
+        "PKD1",
+        "Mg/dL",
+        "Dr",
+        "",
+    ],
 )
 def test_medicine_does_not(term: str) -> None:
     assert not is_person(term, SURE)
 
 
-def test_a_word_that_begins_a_sentence_needs_both_models() -> None:
+def test_a_word_that_begins_a_sentence_needs_both_models_or_one_that_is_sure() -> None:
     assert not is_person("Rose", FIRST)
+    assert is_person("Rose", FIRST._replace(sure=True))
     assert is_person("Rose", FIRST._replace(agreed=True))
 
 
 def test_evidence_is_read_from_the_text() -> None:
     text = "No fever. Rose came.\nrose came again"
-    assert evidence(text, 10, 14, False) == Evidence(False, True, False)
-    assert evidence(text, 21, 25, True) == Evidence(True, True, True)
+    assert evidence(text, 10, 14, False, 0.6) == Evidence(False, True, False, False)
+    assert evidence(text, 21, 25, True, 0.95) == Evidence(True, True, True, True)
