@@ -31,6 +31,9 @@ _DIGITS = r"\+?\(?\d(?:[ \t().-]{0,2}\d){5,14}"
 _PHONE_END = r"(?![\w/])(?!-\d)(?!\.\d)(?:\s*(?:x|ext\.?|extension)\s*\d{1,6})?"
 _YEARS = re.compile(r"(?:19|20)\d\d[- ](?:19|20)?\d\d")
 _AGE = r"(?P<phi>9\d|1[01]\d|12[0-9])"
+_RELATIVE = (
+    "(?:mother|father|sister|brother|wife|husband|spouse|aunt|uncle|grandmother|grandfather|patient|he|she)"
+)
 _AGE_WORD = (
     r"(?P<phi>ninety(?:[\s-]?(?:one|two|three|four|five|six|seven|eight|nine))?|(?:a|one)\s+hundred(?:\s+(?:and\s+)?"
     r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve))?)"
@@ -189,7 +192,7 @@ SHAPES = [
         "0",
         "AGE",
         re.compile(
-            rf"\b{_AGE}(?=[\s-]*(?:years?[\s-]*olds?|y/?o\b|yrs?[\s-]*old|year[\s-]old|yo[mf]?\b|-?years?[\s-]+of[\s-]+age))",
+            rf"\b{_AGE}(?=[\s-]*(?:years?[\s-]*olds?|y[./]?[ ]?o\b|yrs?[\s-]*old|year[\s-]old|yo[mf]?\b|-?years?[\s-]+of[\s-]+age))",
             re.I,
         ),
         None,
@@ -198,17 +201,35 @@ SHAPES = [
         "0",
         "AGE",
         re.compile(
-            rf"\b(?:aged?|age\s+(?:is|of|was)|age\s*[:=]|turned|turns|turning|now|at\s+age|ages)\s*:?\s+{_AGE}\b(?![./%]|\s*(?:%|mg|bpm|lb|kg|pounds|days|weeks|months|minutes))",
+            rf"\b(?:aged?|age\s+(?:is|of|was)|age\s*[:=]|turned|turns|turning|now|at\s+age|ages)\s*:?\s+{_AGE}\b(?!\.\d|[/%]|\s*(?:%|mg|bpm|lb|kg|pounds|days|weeks|months|minutes))",
             re.I,
         ),
         None,
+    ),
+    Shape(
+        "0",
+        "AGE",
+        re.compile(rf"\b{_AGE}(?=(?:st|nd|rd|th)[ ](?:birthday|year[ ]of[ ](?:life|age)|name[ ]day))", re.I),
+    ),
+    Shape(
+        "0",
+        "AGE",
+        re.compile(
+            rf"\b(?:man|woman|lady|gentleman|person|patient|male|female)[ ]of[ ]{_AGE}\b(?!\.\d|[/%]|\s*(?:%|mg|kg|lb|cm|mm))",
+            re.I,
+        ),
+    ),
+    Shape(
+        "0",
+        "AGE",
+        re.compile(rf"\b(?:{_RELATIVE}|(?-i:[A-Z][a-zà-ž]+)),[ ]{_AGE}(?=[,;)])", re.I),
     ),
     Shape("0", "AGE", re.compile(rf"\bage\s*[:=]?\s*{_AGE}\b(?!\s*(?:%|days|weeks|months))", re.I), None),
     Shape(
         "0",
         "AGE",
         re.compile(
-            rf"(?:[;,(]|\bis|\bwas)\s*{_AGE}\s*(?=years?\b(?!\s*(?:of\s+(?!age)|ago|later|after|follow|survival))|[MF]\b|,?\s+(?:male|female|man|woman)\b)",
+            rf"(?:[;,(:]|^|\bis|\bwas)[ \t]*{_AGE}\s*(?=years?\b(?!\s*(?:of\s+(?!age)|ago|later|after|follow|survival))|[MF]\b|,?\s+(?:male|female|man|woman)\b)",
             re.I,
         ),
         None,

@@ -61,6 +61,12 @@ def found(engine: Detector, text: str) -> set[tuple[str, str]]:
         ("pt from NYC, last seen", "LOCATION", "NYC"),
         ("I'm in Tromsø, at a meeting", "LOCATION", "Tromsø"),
         ("He will be travelling to United States next week", "LOCATION", "United States"),
+        ("She just celebrated her 95th birthday", "AGE", "95"),
+        ("Her mother died at the age of 94.", "AGE", "94"),
+        ("Mother, 97, has dementia", "AGE", "97"),
+        ("a woman of 101, frail", "AGE", "101"),
+        ("Demographics: 92 F, retired", "AGE", "92"),
+        ("She is a 96 y.o. female", "AGE", "96"),
         ("seen at General Hospital, then sent home", "FACILITY", "General Hospital"),
         (
             "to 17 Timms Drive Suite 215 Albany\n New Zealand 79879 now",
