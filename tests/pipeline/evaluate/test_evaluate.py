@@ -218,7 +218,12 @@ def test_a_test_split_without_rows_is_reported(stage: Any) -> None:
 def test_the_gate_can_read_the_report(stage: Any) -> None:
     figures = {"tasks": {task: {"max_abs_difference": 1e-6, "effective_epochs": 1.0} for task in TASKS}}
     others = {
-        "deidentify": {"recall_overall": 1.0, "residual_records": 0, "rows": {"out": 9}},
+        "deidentify": {
+            "recall": {"NAME": {"recall": 1.0}},
+            "recall_overall": 1.0,
+            "residual_records": 0,
+            "rows": {"out": 9},
+        },
         "resample": figures,
         "train": {"health": {"finite": True, "loss_first": 2.0, "loss_last": 1.0}},
     }

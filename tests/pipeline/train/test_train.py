@@ -183,7 +183,7 @@ def test_a_finished_training_is_not_repeated_and_a_changed_one_never_resumes(pro
 def test_training_ends_when_patience_does_and_a_stop_changes_nothing(project: Project) -> None:
     # Faster with every step, until it gets no better.
     project.checkout.params(
-        train__learning_rate=50.0, train__warmup=1.0, train__validate_every=2, train__patience=2
+        train__learning_rate=400.0, train__warmup=1.0, train__validate_every=2, train__patience=2
     )
     report = train()
     assert report["stopped_early"]
