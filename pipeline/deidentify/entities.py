@@ -71,7 +71,7 @@ def _kind(
     if EPONYM_NOUN.match(text, end):
         return None
     first_word = next(iter(WORDS.findall(value)), "").lower()
-    one = first_word in names().first | names().last and WORDS.fullmatch(value) is not None
+    one = first_word in names().all and WORDS.fullmatch(value) is not None
     if label == "NAME" or (label == "FACILITY" and first_word in names().first) or (one and label in _UNSURE):
         agreed = any(
             other.by != entity.by

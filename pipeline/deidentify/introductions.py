@@ -42,7 +42,7 @@ def _is_person(match: re.Match[str]) -> bool:
 def _is_likely_person(match: re.Match[str]) -> bool:
     """For labels that other words follow too: a known name among the words, and none that is none."""
     words = _name_words(match["phi"])
-    known = names().first | names().last
+    known = names().all
     return _is_person(match) and (
         any(word in known and word not in common_words() for word in words) or _is_full_name(words)
     )
@@ -64,7 +64,7 @@ def _is_full_name(words: list[str]) -> bool:
 def _is_addressed(match: re.Match[str]) -> bool:
     """After a title in small letters: a known name, and an English word only after one like "mr."."""
     title, *words = re.findall(r"[a-z]+(?:-[a-z]+)?", match["phi"])
-    known = names().first | names().last
+    known = names().all
     plain = title in ("mr", "mrs", "ms", "miss") or (title == "dr" and "." in match["phi"])
     return all(
         word in known and (word not in common_words() or (plain and word in AMBIGUOUS)) for word in words
@@ -74,7 +74,7 @@ def _is_addressed(match: re.Match[str]) -> bool:
 def _is_described(match: re.Match[str]) -> bool:
     """Before "is a 56-year-old": words of names alone, whatever else they mean."""
     words = _name_words(match["phi"])
-    known = names().first | names().last
+    known = names().all
     return bool(words) and all(
         len(word) > 2 and word in known and word not in FUNCTION_WORDS | MEDICAL for word in words
     )

@@ -45,7 +45,7 @@ _SMALL_SURNAME = re.compile(
 
 def find(text: str) -> Iterator[Span]:
     """Names by the lists: first names alone, before a surname or an initial; and words around an initial."""
-    first, last, _, _ = names()
+    first, last = names().first, names().last
     common = common_words()
     for match in _FIRST_AND_INITIAL.finditer(text):
         word = match["first"].lower()
@@ -101,7 +101,7 @@ def _is_surname(word: str, ends: bool) -> bool:
 
 def _coordinated(match: re.Match[str]) -> Iterator[Span]:
     """Capitalised words in a row, "Okafor, Reed and White": one is a surname, none is anything else."""
-    first, last, _, _ = names()
+    first, last = names().first, names().last
     places = [each.span() for each in re.finditer(rf"{WORD}", match[0])]
     words = [match[0][start:end].lower() for start, end in places]
     if any(word in EPONYMS - last for word in words) or any(

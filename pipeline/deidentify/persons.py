@@ -61,7 +61,7 @@ def is_person(value: str, given: Evidence) -> bool:
     known = names()
     if words[0] in known.first and words[-1] in known.last and parts[0].isupper() == parts[-1].isupper():
         return parts[0][0].isupper() or given.spoken
-    named = known.first | known.last
+    named = known.all
     strange = [
         word
         for word in words
@@ -81,11 +81,7 @@ def _is_one(part: str, word: str, given: Evidence) -> bool:
     if _is_known(word):
         return not (part.isupper() and len(part) < 5)
     if word in common_words():
-        return (
-            part.istitle()
-            and word in known.first | known.last
-            and (given.agreed or given.sure or not given.first)
-        )
+        return part.istitle() and word in known.all and (given.agreed or given.sure or not given.first)
     if UNLIKELY_ENDING.search(word):
         return False
     if given.agreed and is_capitalised(part) and not given.first:

@@ -20,9 +20,11 @@ from pipeline.deidentify.vocabulary import (
     MEDICAL,
     TITLES,
     common_words,
+    english,
     is_term,
     names,
     plain_first_names,
+    towns,
 )
 
 SHORT_LINE = 60
@@ -42,6 +44,8 @@ _DERIVED = re.compile(
     r"ous|ive|ally|ly|ed|ases|ial|ional|logist|ectomy|itis)$"
 )
 """Endings of English words and of hardly any name."""
+_SYLLABLES = re.compile(r"(?:[^aeiouy]{0,2}[aeiouy]+)+[^aeiouy]{0,2}")
+"""What can be spoken: "MBEKI", and hardly an abbreviation."""
 _SMALL = frozenset(
     ("will", "may", "best", "good", "well", "long", "you", "can", "see", "her", "how", "has", "the")
 )
@@ -95,19 +99,22 @@ def _is_candidate(word: str, first: bool) -> bool:
         return True
     if is_term(word) or (_CONTRACTED.search(word) and lower in common_words() - _first_names()):
         return False
-    unheard = lower not in vocabulary() and lower not in common_words()
+    if all(part in EPONYMS for part in lower.split("-")):
+        return False
+    unheard = not _is_heard(lower)
     if word.islower():
         known = lower in plain_first_names() or (lower in _uncommon_names() and unheard)
         return len(lower) > 3 and (known or not lower.isascii())
     if word.isupper():
-        return len(lower) > 3 and (lower in _uncommon_names() or (unheard and not _DERIVED.search(lower)))
+        strange = unheard and not _DERIVED.search(lower) and _SYLLABLES.fullmatch(lower) is not None
+        return len(lower) > 3 and (lower in _uncommon_names() or strange)
     if not is_capitalised(word):
         return False
     if lower in common_words():
         return len(lower) > 2 and lower in AMBIGUOUS | TITLES and (not first or lower in _first_names())
     if lower in _uncommon_names():
         return True
-    return unheard and not _DERIVED.search(lower) if first else True
+    return unheard and not _DERIVED.search(lower) if first else not _is_plain(lower)
 
 
 def is_capitalised(word: str) -> bool:
@@ -128,8 +135,22 @@ def is_unheard(word: str) -> bool:
     lower = _bare(word)
     if len(lower) < 4 or is_term(lower) or _DERIVED.search(lower):
         return False
-    stems = {lower, _INFLECTED.sub("", lower), _INFLECTED.sub("e", lower), *lower.split("-")}
-    return not any(stem in vocabulary() or stem in common_words() or is_term(stem) for stem in stems)
+    return not (_is_heard(lower) or any(is_term(stem) for stem in _stems(lower)))
+
+
+def _is_heard(lower: str) -> bool:
+    """Whether a word is an English one, or made of one."""
+    known = (vocabulary(), common_words(), english())
+    return any(stem in words for stem in _stems(lower) for words in known)
+
+
+def _is_plain(lower: str) -> bool:
+    """Whether a word is an English one that names nobody and no place."""
+    return any(stem in english() for stem in _stems(lower)) and not (lower in names().all or lower in towns())
+
+
+def _stems(lower: str) -> set[str]:
+    return {lower, _INFLECTED.sub("", lower), _INFLECTED.sub("e", lower), *lower.split("-")}
 
 
 def _bare(word: str) -> str:
@@ -146,4 +167,4 @@ def _first_names() -> frozenset[str]:
 @lru_cache(maxsize=1)
 def _uncommon_names() -> frozenset[str]:
     known = names()
-    return (known.first | known.last) - common_words() - MEDICAL - EPONYMS
+    return known.all - common_words() - MEDICAL - EPONYMS

@@ -247,12 +247,13 @@ CITY_ABBREVIATIONS = ("L\\.A\\.", "N\\.Y\\.(?:C\\.)?", "NYC", "LA", "SF", "DC", 
 
 
 class Names(NamedTuple):
-    """Lower-case names of people."""
+    """Lower-case names of people; ``all``: first names and surnames."""
 
     first: frozenset[str]
     last: frozenset[str]
     female: frozenset[str]
     male: frozenset[str]
+    all: frozenset[str]
 
 
 @lru_cache(maxsize=1)
@@ -283,6 +284,7 @@ def names() -> Names:
         frozenset(found["last_names"]),
         frozenset(female - male),
         frozenset(male - female),
+        frozenset(found["first_names"] | found["last_names"]),
     )
 
 
@@ -356,6 +358,13 @@ def terms() -> frozenset[str]:
     them: words of five letters and more, without Faker's names and GeoNames' towns of 5,000 people.
     """
     return _list("terms")
+
+
+@lru_cache(maxsize=1)
+def english() -> frozenset[str]:
+    """Lower-case English words: those of WordNet 3.1 (english.LICENSE) that it never writes with a
+    capital, of four letters and more. Some are names as well."""
+    return _list("english")
 
 
 @lru_cache(maxsize=1)
