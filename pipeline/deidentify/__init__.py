@@ -109,7 +109,9 @@ def run(params: Params, progress: Progress) -> Report:
         "recall_overall": round(total["found"] / total["labelled"], 4),
         "residual": {kind: residual[kind] for kind in sorted(residual)},
         "residual_records": len(left_in | shaped),
-        "second_look": audit.second_look(_sample(kept, key), settings.min_score),
+        "second_look": audit.second_look(
+            _sample(kept, key), settings.min_score, findings.depends_on(settings, key_id(key))
+        ),
         "key_id": key_id(key),
     }
 
@@ -253,13 +255,14 @@ def _replaced(rows: list[Searched], key: bytes, settings: Deidentify) -> list[Te
             for span in spans
         }
         values |= _own_numbers(rows, members)
-        surrogates = Surrogates(key, group, values, settings.dates)
+        surrogates = Surrogates(key, group, values, settings.dates) if values else None
         patterns = audit.originals(values)
         for number in members:
             row = rows[number]
             texts = [document.text for document in row.documents]
-            if not _is_searched(row):
-                result[number] = Texts([Replaced(text, [], []) for text in texts], [], Counter())
+            if surrogates is None or not _is_searched(row):
+                untouched = [Replaced(text, [], []) for text in texts]
+                result[number] = Texts(untouched, texts if _is_searched(row) else [], Counter())
                 continue
             try:
                 replaced = surrogates.replace(texts, row.spans)

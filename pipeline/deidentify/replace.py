@@ -174,7 +174,7 @@ class Surrogates:
                 and _always(text.strip(), "DATE", fields[0], in_input)
             ):
                 more.append(Span(0, len(text), "DATE"))
-            if replaced and self._is_name(text, fields[0], in_input):
+            if replaced and self._names and self._is_name(text, fields[0], in_input):
                 more.append(Span(0, len(text), "NAME"))
             resolved = resolve([*spans, *more], text)
             if not replaced:

@@ -22,6 +22,7 @@ from pipeline.deidentify.vocabulary import (
     common_words,
     english,
     is_term,
+    lone_eponyms,
     names,
     plain_first_names,
     towns,
@@ -99,7 +100,7 @@ def _is_candidate(word: str, first: bool) -> bool:
         return True
     if is_term(word) or (_CONTRACTED.search(word) and lower in common_words() - _first_names()):
         return False
-    if all(part in EPONYMS for part in lower.split("-")):
+    if all(part in lone_eponyms() for part in lower.split("-")):
         return False
     unheard = not _is_heard(lower)
     if word.islower():
@@ -167,4 +168,4 @@ def _first_names() -> frozenset[str]:
 @lru_cache(maxsize=1)
 def _uncommon_names() -> frozenset[str]:
     known = names()
-    return known.all - common_words() - MEDICAL - EPONYMS
+    return known.all - common_words() - MEDICAL - lone_eponyms()

@@ -42,7 +42,12 @@ EPONYMS = _list("eponyms") | words(
     henle langer gram giemsa wright golgi krebs kerley lisfranc colles smith monteggia galeazzi angelman
     sotos usher alport bardet biedl alagille stargardt pompe menkes batten canavan alexander refsum hunter
     sanfilippo morquio stickler treacher collins crouzon apert pfeiffer denys drash schmorl perthes legg
-    calve blount sever kohler freiberg mckusick pelizaeus merzbacher
+    calve blount sever kohler freiberg mckusick pelizaeus merzbacher kniest norrie bannayan achilles oddi
+    vater auerbach meissner brunner cajal calot corti cowper descemet eustachi fallopian gerota glisson
+    graaf havers hesselbach kupffer leydig lieberkuhn luschka magendie malpighi meibom morgagni nissl pacini
+    paneth peyer ranvier retzius ruffini santorini scarpa schlemm sertoli sharpey skene stensen sylvius
+    tenon treitz wharton wirsung ishihara goldmann heimlich lasegue trendelenburg chvostek trousseau
+    brudzinski kernig allis ortolani barlow phalen finkelstein lachman mcmurray weiss hashimoto virchow
     """
 )
 """People who became the name of a disease, sign, score or instrument; the rarer ones by a list that was
@@ -53,14 +58,25 @@ UNLIKELY_ENDING = re.compile(
 )
 """Endings of English nouns and adjectives; a word with one is a name only where it is a known one."""
 
+_OF_DISEASE = (
+    r"(?:muscular|muscle|plus|chronic|acute|familial|hereditary|congenital|juvenile|infantile|adult|classic|classical|"
+    r"spinal|spastic|cerebral|cranial|facial|hepatic|renal|eye|heart|kidney|lung|skin|blood|bone|brain|liver|"
+    r"cutaneous|visceral|optic|peripheral|lymphoproliferative|chondrodystrophic|pseudo|variant|type|disease|syndrome)"
+)
+"""Words between a name and what it names."""
+
 EPONYM_NOUN = re.compile(
-    r"(?:['’ʼ]?\s?s)?(?:[\s/–-]+\w+)?[\s-]+(?:disease|diseases|syndrome|syndromes|sign|signs|score|scores|scale|lymphoma|"
+    r"(?:\s?['’ʼ]\s?s\b|s\b|['’ʼ]|\s['’ʼ](?=\s))?"
+    r"(?:\s(?:and|or)\s(?-i:[A-Z])\w+(?:\s?['’ʼ]\s?s\b)?)?"
+    rf"(?:\s?[/–-]\s?\w+|\s(?:(?-i:[A-Z])\w+|{_OF_DISEASE})){{0,2}}(?:[\s-]+"
+    r"(?:disease|diseases|syndrome|syndromes|sign|signs|score|scores|scale|lymphoma|"
     r"lymphomas|palsy|catheter|thyroiditis|chorea|contracture|sarcoma|tumou?rs?|maneuver|manoeuvre|test|reflex|criteria|"
     r"classification|grade|law|phenomenon|esophagus|oesophagus|ulcer|cyst|fracture|node|nodes|nodule|body|bodies|procedure|operation|"
-    r"anemia|anaemia|disorder|dystrophy|atrophy|ataxia|neuropathy|sclerosis|virus|antigen|stain|cells?|encephalopathy|"
-    r"type|like|monitor|line|index|formula|method|encephalitis|macroglobulinemia|factor|granulomatosis|arteritis|"
-    r"purpura|malformation|anomaly|tetralogy|triad|fasciitis|hernia|gangrene|paralysis|pupils?|lesions?|stage|"
-    r"nephropathy|optic|dementia|mutations?|gene|protein|cancer)\b",
+    r"anemia|anaemia|disorder|dystrophy|dystrophies|atrophy|ataxia|neuropathy|sclerosis|virus|antigen|stain|cells?|"
+    r"encephalopathy|type|monitor|line|index|formula|method|encephalitis|macroglobulinemia|factor|granulomatosis|arteritis|"
+    r"purpura|malformation|anomaly|anomalies|tetralogy|triad|fasciitis|hernia|gangrene|paralysis|pupils?|lesions?|stage|"
+    r"nephropathy|optic|dementia|mutations?|gene|protein|cancer|dysplasia|neuralgia|facies|deficient|deficiency|"
+    r"myotonia|galactosemia|spasm|dyskinesia|protocol|tendons?|phenotype|alleles?)\b|-like\b)",
     re.IGNORECASE,
 )
 """What follows a name that is medicine rather than a person."""
@@ -289,6 +305,16 @@ def names() -> Names:
 
 
 @lru_cache(maxsize=1)
+def lone_eponyms() -> frozenset[str]:
+    """EPONYMS that mean no patient where they stand alone: all but usual American and British surnames."""
+    from faker.providers.person.en_GB import Provider as British
+    from faker.providers.person.en_US import Provider as American
+
+    usual = {str(name).lower() for name in [*American.last_names, *British.last_names]}
+    return (EPONYMS - usual) | words("barr downs foley graves hickman parkinson tanner")
+
+
+@lru_cache(maxsize=1)
 def plain_first_names() -> frozenset[str]:
     """Lower-case first names usual in the United States that hardly are anything else."""
     from faker.providers.person.en_US import Provider
@@ -316,7 +342,7 @@ def plain_first_names() -> frozenset[str]:
         "angelica",
         "veronica",
     }
-    return frozenset(usual - common_words() - EPONYMS - places)
+    return frozenset(usual - common_words() - lone_eponyms() - places)
 
 
 @lru_cache(maxsize=1)
