@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from pipeline.deidentify import dates, introductions, known_names, places
+from pipeline.deidentify import dates, introductions, known_names, places, subjects
 from pipeline.deidentify.shape import Shape
 from pipeline.deidentify.spans import Span
 
@@ -258,3 +258,4 @@ def find(text: str) -> Iterator[Span]:
         yield Span(start, end, "DATE")
     yield from known_names.find(text)
     yield from places.find_towns(text)
+    yield from subjects.find(text)

@@ -1,16 +1,18 @@
 """Whether what a model takes for a person's name may be one, by its words."""
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.deidentify.classifier import vocabulary
-from pipeline.deidentify.screen import is_capitalised
+from pipeline.deidentify.screen import is_capitalised, is_plain
 from pipeline.deidentify.vocabulary import (
     EPONYMS,
     PARTICLES,
     TITLES,
     UNLIKELY_ENDING,
     common_words,
+    is_medical,
     is_term,
     lone_eponyms,
     names,
@@ -53,6 +55,8 @@ def is_person(value: str, given: Evidence) -> bool:
     """
     parts = [word for word in WORDS.findall(value) if word.lower() not in TITLES | PARTICLES]
     words = [word.lower().removesuffix("'s").removesuffix("’s") for word in parts]
+    if given.agreed and given.sure and _is_strange_name(value, parts, words):
+        return True
     if not parts or _NEVER.search(value) or any(is_term(word) for word in parts):
         return False
     parts_of_words = [part for word in words for part in word.split("-") if len(part) > 1]
@@ -80,6 +84,19 @@ def is_person(value: str, given: Evidence) -> bool:
     return not strange and ((capitals and (not value.isupper() or unheard)) or (given.spoken and unheard))
 
 
+def _is_strange_name(value: str, parts: Sequence[str], words: Sequence[str]) -> bool:
+    """Several capitalised words that both models take for a name, and that English and medicine do not have."""
+    return (
+        len(parts) > 1
+        and all(map(is_capitalised, parts))
+        and not _NEVER.search(value)
+        and not any(
+            is_plain(word, named=True) or word in EPONYMS or is_medical(part)
+            for part, word in zip(parts, words, strict=True)
+        )
+    )
+
+
 def _is_one(part: str, word: str, given: Evidence) -> bool:
     known = names()
     if _is_known(word):
@@ -88,7 +105,11 @@ def _is_one(part: str, word: str, given: Evidence) -> bool:
         return part.istitle() and word in known.all and (given.agreed or given.sure or not given.first)
     if UNLIKELY_ENDING.search(word):
         return False
-    if given.agreed and is_capitalised(part) and not given.first:
+    if (
+        given.agreed
+        and is_capitalised(part)
+        and (not given.first or (given.sure and not is_plain(word, True)))
+    ):
         return True
     return word not in vocabulary() and (is_capitalised(part) or given.agreed or given.spoken)
 

@@ -115,7 +115,7 @@ def _is_candidate(word: str, first: bool) -> bool:
         return len(lower) > 2 and lower in AMBIGUOUS | TITLES and (not first or lower in _first_names())
     if lower in _uncommon_names():
         return True
-    return unheard and not _DERIVED.search(lower) if first else not _is_plain(lower)
+    return unheard and not _DERIVED.search(lower) if first else not is_plain(lower)
 
 
 def is_capitalised(word: str) -> bool:
@@ -145,9 +145,10 @@ def _is_heard(lower: str) -> bool:
     return any(stem in words for stem in _stems(lower) for words in known)
 
 
-def _is_plain(lower: str) -> bool:
-    """Whether a word is an English one that names nobody and no place."""
-    return any(stem in english() for stem in _stems(lower)) and not (lower in names().all or lower in towns())
+def is_plain(lower: str, named: bool = False) -> bool:
+    """Whether a word is an English one that names nobody and no place; ``named``: or may do so as well."""
+    known = named or not (lower in names().all or lower in towns())
+    return known and any(stem in english() for stem in _stems(lower))
 
 
 def _stems(lower: str) -> set[str]:

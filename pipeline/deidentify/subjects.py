@@ -1,0 +1,133 @@
+"""Names by the lists alone, and strange words that do what only people do: "Bolstad denies pain".
+
+>>> [TEXT[start:end] for start, end, _ in find(TEXT := "Did Bolstad sign? Transfer of Höglund to the ward.")]
+['Bolstad', 'Höglund']
+"""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+from pipeline.deidentify.classifier import vocabulary
+from pipeline.deidentify.known_names import PARTICLE, WORD
+from pipeline.deidentify.screen import is_capitalised, is_plain, is_unheard
+from pipeline.deidentify.spans import Span
+from pipeline.deidentify.vocabulary import (
+    EPONYM_NOUN,
+    FUNCTION_WORDS,
+    MEDICAL,
+    STATES,
+    WIDE_PLACES,
+    common_words,
+    countries,
+    is_term,
+    lone_eponyms,
+    names,
+    towns,
+)
+
+_KIN = (
+    r"(?:mother|father|mom|mum|dad|parents?|wife|husband|partner|daughter|son|family|sister|brother|niece|nephew|"
+    r"grand(?:mother|father|son|daughter)|aunt|uncle|chart|appointment|visit|insurance|bedside|discharge)"
+)
+_DOES = (
+    r"(?:(?:reports?|reported|denies|denied|complains|complained|states|feels|felt|wants|wanted|lives|lived|says|said|"
+    r"told|asked|thinks|thought|forgot|called|works|worked|smokes|smoked|drinks|drank|slept|underwent|arrived|came|went|"
+    r"returned|takes|took|refuses|refused|agrees|agreed|consented|declined|woke|fell|married|died|hopes|wishes|loves|"
+    r"likes|knows|lost|gained|weighs|presented|visited|walked|sat|stood|needs\s+(?:a|an|his|her|help|to)|has\s+a|had\s+a)"
+    r"|(?:is|was|were|being|has\s+been|had\s+been|will\s+be|needs\s+to\s+be)\s+(?:re)?(?:admitted|discharged|seen|born|"
+    r"referred|intubated|extubated|hospitali[sz]ed|brought|transferred|scheduled|counsel+ed|advised|told|asked|adopted|"
+    r"raised|married|widowed|divorced|hired|feeling|complaining|taking|living|allergic|doing|crying|awake|\d{1,3}\s*y\w*)"
+    r"|has\s+been\s+(?:having|coughing|vomiting|experiencing|using|drinking|smoking|on|in)"
+    r"|in\s+(?:bed|room|bay|ward)\s+\d+)\b"
+)
+_ASKED = (
+    r"(?:drink|take|eat|sign|have|need|go|come|stop|start|use|drive|travel|fly|breastfeed|continue|get|still|ever|also|"
+    r"born|been|last|first|really|feel|call|see|miss|want|refuse|sleep|ask|show|receive|tolerate|undergo|wait|leave)\b"
+)
+_AUXILIARY = r"(?i:did|does|do|can|could|should|will|would|has|had|was|is|may|might|must|shall)"
+_TOLD = (
+    r"(?i:ask|asked|tell|told|call|called|remind|reminded|thank|thanked|meet|met|met\s+with|spoke\s+(?:to|with)|"
+    r"speak\s+(?:to|with)|talked\s+(?:to|with)|talk\s+(?:to|with)|text|email|married|named|(?:written|signed|dictated|sung|"
+    r"seen|song|book|reviewed|accompanied|composed|painted)\s+by|born\s+to|i\s+am|i['’]m|this\s+is|yours?,|regards,|"
+    r"(?:transfer|discharge|admission|signature|parents?|mother|father|wife|husband|death|birth|care|chart|records?)\s+of)"
+)
+_NAMED = rf"{WORD}(?:[ ](?:[A-Z]\.?[ ])?{PARTICLE}{WORD}){{0,2}}"
+_SUBJECTS = (
+    re.compile(rf"(?P<phi>{_NAMED})(?=['’]s[ ]+{_KIN}\b|[ ]+{_DOES})"),
+    re.compile(rf"\b{_AUXILIARY}[ ](?P<phi>{_NAMED})(?=[ ]{_ASKED})"),
+    re.compile(rf"\b{_TOLD}[ ](?P<phi>{_NAMED})"),
+    re.compile(rf"(?m)^[ \t]*[-•*][ ](?P<phi>{_NAMED})(?=:[ ][a-z])"),
+    re.compile(rf"\b(?i:room|bed|bay)[ ]\d+[A-Z]?[,:][ ](?P<phi>{_NAMED})(?=,)"),
+)
+_SPOKEN = re.compile(
+    r"\b(?:(?:my|his|her|our)\s+(?:son|daughter|wife|husband|brother|sister|mother|father|partner|friend|baby|aunt|uncle|cousin)"
+    r"|my\s+name\s+is|this\s+is|i\s+am|i['’]m|name['’]s)\s+(?P<phi>(?P<first>[^\W\d_A-Z]{3,})(?:[ ](?P<last>[^\W\d_A-Z]{3,}))?)"
+    r"(?![\w@-])"
+)
+"""Transcribed speech has no capitals."""
+_WORD = re.compile(WORD)
+_CAPITALISED = re.compile(r"(?<![\w.@/-])[^\W\d_a-z][^\W\d_]{3,}(?![\w@/-])")
+_BEGINS = re.compile(r"(?:^|[.!?:\n\]\"“]|\s[-•*])\s*$")
+_INSTITUTION = re.compile(
+    r"[ ](?:University|College|School|Institute|Foundation|Inc|Ltd|Pharma\w*|Street|Avenue|County|correlation)\b"
+)
+
+
+def find(text: str) -> Iterator[Span]:
+    """Names by the lists alone, and by what is said of them."""
+    for match in _CAPITALISED.finditer(text):
+        end = match.end()
+        if is_listed(match[0]) and not (EPONYM_NOUN.match(text, end) or _INSTITUTION.match(text, end)):
+            yield Span(match.start(), end, "NAME")
+    for form in _SUBJECTS:
+        for match in form.finditer(text):
+            span = _strange(text, match)
+            if span and not EPONYM_NOUN.match(text, span.end):
+                yield span
+    for match in _SPOKEN.finditer(text):
+        if _is_spoken_name(match["first"]):
+            whole = match["last"] is not None and _is_spoken_name(match["last"])
+            yield Span(match.start("phi"), match.end("last" if whole else "first"), "NAME")
+
+
+@lru_cache(maxsize=100_000)
+def is_listed(word: str) -> bool:
+    """Whether a capitalised word is a known name and nothing else: no English word, place or term."""
+    lower = word.lower()
+    if lower not in names().all or not is_capitalised(word) or word in STATES:
+        return False
+    other = lower in common_words() or lower in towns() or lower in WIDE_PLACES or lower in lone_eponyms()
+    return not (other or lower in _parts_of_places() or is_plain(lower, named=True) or is_term(word))
+
+
+@lru_cache(maxsize=1)
+def _parts_of_places() -> frozenset[str]:
+    places = [*countries(), *STATES, *STATES.values(), *towns()]
+    return frozenset(word for place in places for word in re.findall(r"[^\W\d_]+", place.lower()))
+
+
+def _strange(text: str, match: re.Match[str]) -> Span | None:
+    """The words of a match from the first that may be a name; None where one of them is none."""
+    words = list(_WORD.finditer(text, *match.span("phi")))
+    while words and _is_other(words[0][0], _BEGINS.search(text, 0, words[0].start()) is not None):
+        words = words[1:]
+    if not words or any(_is_other(word[0], first=False) for word in words):
+        return None
+    return Span(words[0].start(), match.end("phi"), "NAME")
+
+
+def _is_other(word: str, first: bool) -> bool:
+    """Whether a word is no name; the ``first`` of a sentence must be strange, or a name and nothing else."""
+    lower = word.lower()
+    if len(word) < 3 or not is_capitalised(word) or lower in FUNCTION_WORDS | MEDICAL or is_term(word):
+        return True
+    english = lower in common_words() or is_plain(lower, named=True)
+    if lower in names().all:
+        return first and english
+    return english or lower in WIDE_PLACES or lower in _parts_of_places() or (first and lower in vocabulary())
+
+
+def _is_spoken_name(word: str) -> bool:
+    english = word in common_words() or word in FUNCTION_WORDS or is_plain(word, named=True) or is_term(word)
+    return not english and (word in names().all or is_unheard(word))
