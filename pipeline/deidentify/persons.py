@@ -21,7 +21,6 @@ from pipeline.deidentify.vocabulary import (
 WORDS = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _NEVER = re.compile(r"[\d/@%=<>]")
 _SENTENCE_BEFORE = re.compile(r"(?:^|[.!?:\n\]\"“])\s*$")
-_CAPITAL = re.compile(r"[^\W\d_a-z]")
 
 
 class Evidence(NamedTuple):
@@ -43,7 +42,7 @@ def evidence(text: str, start: int, end: int, agreed: bool, score: float) -> Evi
         agreed,
         _SENTENCE_BEFORE.search(text, max(0, start - 4), start) is not None,
         score >= 0.9,
-        _CAPITAL.search(line) is None,
+        line == line.lower(),
     )
 
 
@@ -55,7 +54,7 @@ def is_person(value: str, given: Evidence) -> bool:
     """
     parts = [word for word in WORDS.findall(value) if word.lower() not in TITLES | PARTICLES]
     words = [word.lower().removesuffix("'s").removesuffix("’s") for word in parts]
-    if given.agreed and given.sure and _is_strange_name(value, parts, words):
+    if given.agreed and _is_strange_name(value, parts, words):
         return True
     if not parts or _NEVER.search(value) or any(is_term(word) for word in parts):
         return False

@@ -85,7 +85,7 @@ def _is_read(text: str, start: int, end: int) -> bool:
             _bare(word) in EPONYMS and EPONYM_NOUN.match(text, match.end())
         ):
             return True
-        if word[0].isupper() and _is_full_name(before, word):
+        if _is_full_name(before, word):
             return True
         spoken = spoken and word.islower()
         before = word
@@ -125,9 +125,16 @@ def is_capitalised(word: str) -> bool:
 
 
 def _is_full_name(first: str, last: str) -> bool:
-    """Words that are a first name and a surname, whatever else they are: "GRACE HILL"."""
+    """Words that are a first name and a surname, whatever else they are: "GRACE HILL".
+
+    In small letters only where they are nothing else.
+    """
     given, family = first.lower(), last.lower()
-    return given in _first_names() and family in names().last - FUNCTION_WORDS - MEDICAL
+    if given not in _first_names() or family not in _last_names():
+        return False
+    return last[0].isupper() or not any(
+        word in common_words() or is_plain(word, True) for word in (given, family)
+    )
 
 
 @lru_cache(maxsize=100_000)
@@ -147,8 +154,11 @@ def _is_heard(lower: str) -> bool:
 
 def is_plain(lower: str, named: bool = False) -> bool:
     """Whether a word is an English one that names nobody and no place; ``named``: or may do so as well."""
-    known = named or not (lower in names().all or lower in towns())
-    return known and any(stem in english() for stem in _stems(lower))
+    return all(
+        (named or not (part in names().all or part in towns()))
+        and any(stem in english() for stem in _stems(part))
+        for part in lower.split("-")
+    )
 
 
 def _stems(lower: str) -> set[str]:
@@ -164,6 +174,11 @@ def _bare(word: str) -> str:
 def _first_names() -> frozenset[str]:
     """First names that are no small words."""
     return frozenset(word for word in names().first if len(word) > 2) - FUNCTION_WORDS - MEDICAL - _SMALL
+
+
+@lru_cache(maxsize=1)
+def _last_names() -> frozenset[str]:
+    return names().last - FUNCTION_WORDS - MEDICAL
 
 
 @lru_cache(maxsize=1)

@@ -58,6 +58,8 @@ _SUBJECTS = (
     re.compile(rf"\b{_AUXILIARY}[ ](?P<phi>{_NAMED})(?=[ ]{_ASKED})"),
     re.compile(rf"\b{_TOLD}[ ](?P<phi>{_NAMED})"),
     re.compile(rf"(?m)^[ \t]*[-•*][ ](?P<phi>{_NAMED})(?=:[ ][a-z])"),
+    re.compile(rf"(?m)^[ \t]*(?P<phi>{WORD},[ ]{WORD})(?=,[ ]\d{{1,3}}[ ]?[-yMFmf])"),
+    re.compile(rf"\b(?i:it[ ](?:is|was))[ ](?P<phi>{_NAMED})(?=[ ]who\b)"),
     re.compile(rf"\b(?i:room|bed|bay)[ ]\d+[A-Z]?[,:][ ](?P<phi>{_NAMED})(?=,)"),
 )
 _SPOKEN = re.compile(
