@@ -10,20 +10,27 @@ from collections.abc import Sequence
 from pipeline.deidentify.known_names import WORD
 from pipeline.deidentify.places import TAIL
 from pipeline.deidentify.spans import Span
+from pipeline.deidentify.subjects import begins, is_other
 from pipeline.deidentify.vocabulary import EPONYM_NOUN, STATES, TITLES, common_words, is_term, names
 
 FARTHEST = 60
 """Characters between two pieces of an address, at most."""
 
 _PLACES = ("ADDRESS", "LOCATION", "ZIP")
-_UNIT = r"(?i:apartment|apt|suite|ste|unit|floor|fl|room|rm)\b\.?[ ]?#?[ ]?\w{1,6}"
-_BETWEEN = re.compile(
-    rf"(?:[\s,.]|{_UNIT}|{WORD}|\d{{1,6}}[A-Za-z]?|\b(?:[a-zà-ž]{{1,2}}|del?|della|van|von|den|and|nan)\b)*"
+_UNIT = (
+    r"(?i:apartment|apt|suite|ste|unit|floor|fl|room|rm|piso|puerta|interior|edif|depto|apto|appartamento|piano|"
+    r"wohnung|etage|lejl)\b\.?[ ]?#?[ ]?\w{1,6}"
 )
-_NUMBER_BEFORE = re.compile(r"(?<![\w-])(?:\d{1,6}[A-Za-z]?[ ]){1,2}$")
-_SMALL = r"(?:de|da|do|dos|das|del|della|di|la|le|les|las|los|el|am|an|der|den|sur|of|the|na|nad|ob|nan)"
+_BETWEEN = re.compile(
+    rf"(?:[\s,.]|(?<=\d)-(?=\d)|{_UNIT}|{WORD}|\d{{1,6}}[A-Za-z]?|\b(?:[a-zà-ž]{{1,2}}|del?|della|van|von|den|and|nan)\b)*"
+)
+_CODE = re.compile(r"(?<![\w-])\d{4,6}(?![\w-])|\d{2}-\d{3}|\d{5}-\d{3}")
+_NUMBER_BEFORE = re.compile(
+    r"(?<![\w-])(?:(?:Flat|Studio|Unit|Apt\.?)[ ](?=$|\d)|\d{1,6}[A-Za-z]?,?[ \n]){1,3}$"
+)
+_SMALL = r"(?:de|da|do|dos|das|del|della|di|la|le|les|las|los|el|am|an|der|den|sur|of|the|na|nad|ob|nan|ter|ten|aan|bij|op|im|bei|pod|upon|on)"
 _CITY = rf"{WORD}(?:[ -](?:{_SMALL}\b|{WORD})){{0,5}}"
-_GAP = r"[,\s]{1,4}"
+_GAP = r"\.?[,\s]{1,4}"
 _CONTINUED = [
     re.compile(pattern)
     for pattern in (
@@ -33,17 +40,23 @@ _CONTINUED = [
         r"\n?[ ]?[^\n\d]{2,40}\n,[ ](?:[A-Z]{2,3}|nan|[a-z]{2})(?=\n)",
         # Town, Country 12345
         rf"(?:{_GAP}(?:{_SMALL}\b|{WORD})){{0,8}}{_GAP}\d{{4,6}}(?![\w-])",
-        # 12345 Town
-        rf"{_GAP}\d{{4,6}}[ ]{_CITY}",
+        # 12345 Town, H-1234 Town, 1234 AB, Town
+        rf"{_GAP}(?:[A-Z]{{1,2}}-)?(?:\d{{4,8}}|\d{{2}}-\d{{3}}|\d{{5}}-\d{{3}}|\d{{3}}[ ]\d{{2}})(?:[ ]?[A-Z]{{2}}\b)?,?[ ]{_CITY}",
+        # Town, ON K1A 0B1 and AB1 2CD
+        rf"(?:{_GAP}{WORD}){{0,4}}{_GAP}(?:[A-Z]\d[A-Z][ ]?\d[A-Z]\d|[A-Z]{{1,2}}\d[A-Z\d]?[ ]\d[A-Z]{{2}})(?![\w-])",
+        # (RC), / TO
+        r"[ ](?:\([A-Z]{2}\)|/[ ][A-Z]{2}\b)",
     )
 ]
 """What goes on from a street and number: units, towns, states and postal codes."""
 _TOWN_AT_THE_END = re.compile(rf",[ ](?P<town>{_CITY})(?=[,.\n]|$)")
 _AFTER_INITIAL = re.compile(rf"[ ][A-Z]\.?[ ](?P<name>{WORD})(?![\w-])")
 _TAIL_AFTER = re.compile(
-    rf"(?:['’]s)?(?:[ ](?:of[ ]|and[ ]|&[ ])?{WORD}){{0,2}}?(?:[ ]{TAIL}|[ ](?:county[ ])?hosp(?:ital)?\b)"
+    rf"(?:['’]s)?(?:[ ](?:of[ ]|and[ ]|&[ ])?{WORD}){{0,2}}?(?:(?:[ ]{TAIL}){{1,3}}|[ ](?:county[ ])?hosp(?:ital)?\b)"
 )
 _STATE_AFTER = re.compile(rf",?[ ](?:{'|'.join(STATES)}|Mass|Calif|Penn|Fla|Tex)\b")
+_WORD_BEFORE = re.compile(rf"(?<![\w.@/-])(?P<word>{WORD})[ ]$")
+_WORD_AFTER = re.compile(rf"[ ](?P<word>{WORD})(?![\w@/-])")
 _AND_ANOTHER = re.compile(rf"[ ](?:and|&)[ ](?P<name>{WORD})(?![\w-])(?![ ]{WORD})")
 
 
@@ -51,7 +64,7 @@ def joined(text: str, spans: Sequence[Span]) -> list[Span]:
     """``spans``, in order and not overlapping, with what belongs to them."""
     whole: list[Span] = []
     for span in spans:
-        span = _completed(text, span)
+        span = _named_whole(text, span) if span.kind == "NAME" else _completed(text, span)
         last = whole[-1] if whole else None
         if last and span.start < last.end:
             whole[-1] = last._replace(end=max(last.end, span.end))
@@ -67,7 +80,7 @@ def _completed(text: str, span: Span) -> Span:
         return _with_tail(text, span)
     if span.kind != "ADDRESS":
         return span
-    before = _NUMBER_BEFORE.search(text, max(0, span.start - 14), span.start)
+    before = _NUMBER_BEFORE.search(text, max(0, span.start - 20), span.start)
     start, end = before.start() if before else span.start, span.end
     while after := next((found for form in _CONTINUED if (found := form.match(text, end))), None):
         end = after.end()
@@ -75,6 +88,18 @@ def _completed(text: str, span: Span) -> Span:
     if town and not any(word.lower() in TITLES or is_term(word) for word in town["town"].split()):
         end = town.end()
     return Span(start, end, span.kind)
+
+
+def _named_whole(text: str, span: Span) -> Span:
+    """A name with the strange capitalised words beside it ("Wasiu" of "Wasiu Andrew")."""
+    start, end = span.start, span.end
+    while (before := _WORD_BEFORE.search(text, max(0, start - 30), start)) and not is_other(
+        before["word"], begins(text, before.start("word"))
+    ):
+        start = before.start("word")
+    while (after := _WORD_AFTER.match(text, end)) and not is_other(after["word"], first=False):
+        end = after.end()
+    return span if EPONYM_NOUN.match(text, end) else Span(start, end, "NAME")
 
 
 def _with_tail(text: str, span: Span) -> Span:
@@ -90,7 +115,10 @@ def _is_one_address(text: str, last: Span, span: Span) -> bool:
     return (
         last.kind in _PLACES
         and span.kind in _PLACES
-        and (last.kind, span.kind) != ("LOCATION", "LOCATION")
+        and (
+            (last.kind, span.kind) != ("LOCATION", "LOCATION")
+            or _CODE.search(text, last.end, span.start) is not None
+        )
         and span.start - last.end <= FARTHEST
         and _BETWEEN.fullmatch(text, last.end, span.start) is not None
     )

@@ -19,7 +19,7 @@ _LABEL = (
 _NUMBERED = (
     r"(?:acct|account|claim|order|ref(?:erence)?|encounter|certificate|registration|case|file|chart|record|member|subscriber|"
     r"policy|group|barcode|tracking|subject|serial|device|licen[cs]e|DL|plate|passport|visa|SIN|NHS|MR|MRN|UR|URN|HN|CRN|Rx|lab|"
-    r"specimen|accession|insurance|Medicare|Medicaid|health\s+card|beneficiary|employee|badge|invoice|ticket|request|booking)"
+    r"specimen|accession|lot|insurance|Medicare|Medicaid|health\s+card|beneficiary|employee|badge|invoice|ticket|request|booking)"
 )
 """Words before a number that has a letter or a hyphen in it, or stands in groups."""
 _VALUE = r"#?\s?(?P<phi>(?=[\w/-]*\d[\w/-]*\d[\w/-]*\d)[A-Za-z0-9]+(?:[-/]?[A-Za-z0-9]+)*(?<!-))"

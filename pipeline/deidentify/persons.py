@@ -84,7 +84,7 @@ def is_person(value: str, given: Evidence) -> bool:
 
 
 def _is_strange_name(value: str, parts: Sequence[str], words: Sequence[str]) -> bool:
-    """Several capitalised words that both models take for a name, and that English and medicine do not have."""
+    """Several capitalised words, none of English or medicine, that both models take for a name."""
     return (
         len(parts) > 1
         and all(map(is_capitalised, parts))

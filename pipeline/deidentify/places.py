@@ -23,7 +23,7 @@ from pipeline.deidentify.vocabulary import (
     words,
 )
 
-_AT = r"(?:\b(?:at|to|from|in|per|via|by|through|with|of)|@)[ ]?(?<=[ @])(?:the[ ]|our[ ])?"
+_AT = r"(?:\b(?:at|to|from|in|per|via|by|through|with|of|attended|visits?|visited|left)|@)[ ]?(?<=[ @])(?:the[ ]|our[ ])?"
 _MONTHS = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _STATE = "|".join([*STATES, *(re.escape(name) for name in STATES.values())])
 _STREET = (
@@ -31,6 +31,17 @@ _STREET = (
     r"Parkway|Pkwy|Highway|Hwy|Square|Sq|Trail|Trl|Crescent|Close|Alley|Row|Walk|Loop|Plaza|Pike|Turnpike|"
     r"Parade|Circuit|Mews|Grove|Gardens|Quay|Rise)"
 )
+_RARE_STREET = (
+    r"(?:Annex|Arcade|Bayou|Beach|Bend|Bluffs?|Branch|Bridge|Brooks?|Burgs?|Camp|Canyon|Cape|Causeway|Centers?|Centre|Cliffs?|Club|Commons?|"
+    r"Corners?|Courts|Coves?|Creek|Crest|Crossing|Crossroads?|Curve|Dale|Dam|Drives|Estates?|Expressway|Extensions?|Falls|"
+    r"Ferry|Fields?|Flats?|Fords?|Forest|Forges?|Forks?|Fort|Freeway|Garden|Gateway|Glens?|Greens?|Groves|Harbors?|Haven|"
+    r"Heights|Hills?|Hollow|Inlet|Islands?|Isle|Junctions?|Keys?|Knolls?|Lakes?|Landing|Light|Locks?|Lodge|Mall|Manors?|"
+    r"Meadows?|Mills?|Mission|Motorway|Mountains?|Neck|Orchard|Oval|Overpass|Parks?|Passage|Pass|Paths?|Pines?|Plains?|"
+    r"Points?|Ports?|Prairie|Ranch|Rapids?|Ridges?|River|Route|Shoals?|Shores?|Skyway|Springs?|Spurs?|Station|Stream|"
+    r"Streets|Summit|Throughway|Trace|Track|Trafficway|Tunnel|Underpass|Unions?|Valleys?|Viaduct|Views?|Villages?|Ville|"
+    r"Vista|Walks|Wall|Ways|Wells?)"
+)
+"""The rest of the United States Postal Service's street suffixes: words that mean other things too."""
 _UNIT = r"(?:,?\s+(?:Apartment|Apt|Suite|Ste|Unit|Room|Rm|Floor|Fl)\b\.?\s*#?\s*\w{1,6}|,?\s+#\s*\w{1,6})"
 _CITY = rf"{WORD}\.?(?:[ ]{WORD}\.?){{0,2}}"
 _ZIP = r"\d{5}(?:-\d{4})?"
@@ -63,15 +74,28 @@ _WITH_UNIT = (
 _STREET_WORLDWIDE = (
     rf"(?:\d{{1,6}}[A-Za-z]?[ ])?(?:{WORD}"
     r"(?:stra(?:ß|ss)e|straat|gata|gatan|vej|vegen|veien|väg|vägen|laan|katu|tie|ulica|utca|kuja|weg|gasse|"
-    r"kroken|bakken|stien|stigen|gränd|gade|plads|torv|stræde|vænget|polku|tänav|puiestee|allee|platz|plein|kade|singel)"
-    r"|(?:Rua|Rue|Place|Via|Viale|Calle|C/|Avenida|Avenue|Strada|Piazza|Praça|Paseo|Carrer|Ulica|Chemin|Boulevard|Corso)"
-    rf"(?:[ ]{_PART}){{1,5}}?)[ ]\d{{1,5}}[A-Za-z]?\b"
+    r"kroken|bakken|toppen|haugen|svingen|løkka|åsen|ring|steeg|dreef|hof|damm|ufer|pfad|bulevardi|kaari|rinne|raitti|"
+    r"gränden|backen|stien|stigen|gränd|gade|plads|torv|stræde|vænget|polku|tänav|puiestee|allee|platz|plein|kade|singel)"
+    r"|(?:Rua|Rue|Place|Via|Viale|Calle|C/|Avenida|Avenue|Strada|Piazza|Praça|Paseo|Largo|Incrocio|Canale|Vicolo|"
+    r"Borgo|Contrada|Rotonda|Stretto|Salita|"
+    r"Travessa|Alameda|Estrada|Ladeira|Parque|Praia|Jardim|Vila|Vereda|Rodovia|Viaduto|Acceso|Andador|Callejón|Calzada|"
+    r"Cerrada|Circuito|Circunvalación|Corredor|Diagonal|Privada|Prolongación|Periférico|Retorno|Cañada|Cuesta|Rambla|"
+    r"Urbanización|Glorieta|Ronda|Camino|Pasaje|Impasse|Allée|Quai|Carrer|Ulica|Chemin|Boulevard|Corso)"
+    rf"(?:[ ]{_PART}){{1,5}}?),?[ ]\d{{1,5}}[A-Za-z]?(?:/\d{{1,4}})?\b"
     rf"|{WORD}(?:[ ][^\W\d_]+){{0,2}}[ ](?:út|útja|utca|tér|köz|körút|ulica|ulice|cesta|trg|náměstí|třída|gatan|vägen|veien|"
     rf"vej|tie|katu|sokak|caddesi|plein|kade|singel|platz|allee|allé|weg|mnt|tn|pst|u)\.?[ ]\d{{1,5}}[A-Za-z]?\b\.?"
-    rf"|\b(?:ul|al|pl|os|av|avda|c|str|r)\.[ ]{WORD}(?:[ ]{WORD}){{0,3}}[ ]\d{{1,5}}[A-Za-z]?\b"
+    r"|(?:\d{1,5}(?:[ ](?:bis|ter))?,?[ ])(?i:rue|avenue|boulevard|chemin|place|impasse|allée|quai|route|cours|square)"
+    rf"(?:[ ](?:de|du|des|d['’]|la|le|les|l['’]|{WORD})){{1,5}}"
+    rf"|(?:rue|avenue|boulevard|chemin)(?:[ ](?:de|du|des|la|le|{WORD})){{1,4}}(?=\n\d{{5}})"
+    rf"|\b(?:ul\.|al\.|pl\.|os\.|av\.|avda\.|c\.|str\.|r\.|ulica|aleja|plac|osiedle|nám\.|náměstí)[ ]"
+    rf"{WORD}(?:[ ]{WORD}){{0,3}}[ ]\d{{1,5}}[A-Za-z]?(?:/\d{{1,4}})?\b"
 )
 """Streets as they are written in other languages: the number comes last."""
 _COUNTRY = "|".join(map(re.escape, (*countries(), "United States", "England", "Scotland", "Wales")))
+_LONG_COUNTRY = "|".join(
+    re.escape(name) for name in sorted(countries(), key=len, reverse=True) if " " in name
+)
+"""Names of several words mean nothing else."""
 _HOSPITALS = "|".join(sorted(map(re.escape, HOSPITALS), key=len, reverse=True))
 _TOWN = rf"(?:(?:St|Ft|Mt)\.?[ ])?{WORD}(?:[ ](?:de|del|da|do|di|la|le|am|an|der|on|upon|sur)[ ]{WORD}|[ ]{WORD}){{0,3}}"
 _TOWN_PLACES = (
@@ -100,7 +124,9 @@ _UNITS = words("ICU NICU PICU MICU SICU CCU PACU OSH SNF PCP EMS LTAC IRF ASC EN
 TAIL = (
     r"(?:Hosp(?:ital)?|Clinic|Cent(?:er|re)|Ctr|School|University|College|Academy|High|Church|Pharmacy|Pediatrics|Dermatology|"
     r"Dental|Cardiology|Oncology|Ortho(?:pedics)?|Surgery|Imaging|Living|Care|Rehab|Manor|Hospice|Dialysis|VA|Children['’]s|"
-    r"Women['’]s|Health|Medical|Med|General|Gen|Memorial|Practice|Associates)\b"
+    r"Women['’]s|Health|Medical|Med|General|Gen|Memorial|Practice|Associates|Institute|Inst|ED|ER|Emergency|Jail|Prison|"
+    r"Correctional|Shelter|Specialists|Physicians|Partners|Laborator(?:y|ies)|Labs?|Radiology|Urology|Neurology|Psychiatry|"
+    r"Wellness|Therapy|Network|System|Facility|Home|Regional|Hospitals)\b"
 )
 """What the name of a facility ends with."""
 _GENERIC = r"(?:General|City|County|Community|Memorial|University|Regional|District)"
@@ -153,6 +179,16 @@ def _is_called(match: re.Match[str]) -> bool:
 
 SHAPES = [
     Shape("0", "ADDRESS", re.compile(rf"(?P<phi>{ADDRESS.pattern})"), None),
+    Shape(
+        "0",
+        "ADDRESS",
+        re.compile(
+            rf"(?<![\w.-])(?P<phi>\d{{2,6}}[A-Za-z]?[ ]{WORD}(?:[ ]{WORD}){{0,2}}?[ ]{_RARE_STREET}(?:{_UNIT})?)"
+            r"(?=[ ]?[,.\n]|$)",
+            re.M,
+        ),
+        _is_street,
+    ),
     Shape("0", "ADDRESS", re.compile(rf"(?<![\w-])(?P<phi>{_WITH_UNIT})"), _is_street),
     Shape("0", "ADDRESS", re.compile(rf"(?<![\w-])(?P<phi>{_STREET_WORLDWIDE})"), _is_street),
     Shape(
@@ -193,6 +229,14 @@ SHAPES = [
     Shape(
         "0",
         "ZIP",
+        # Canada's and the United Kingdom's.
+        re.compile(
+            r"(?<![\w-])(?P<phi>[ABCEGHJ-NPR-TVXY]\d[A-Z][ ]?\d[A-Z]\d|[A-Z]{1,2}\d[A-Z\d]?[ ]\d[ABD-HJLNP-UW-Z]{2})(?![\w-])"
+        ),
+    ),
+    Shape(
+        "0",
+        "ZIP",
         re.compile(
             r"\b(?:ZIP|zip\s*code|post(?:al\s+)?\s*code)(?:\s+code)?\s*(?:is|:|#)*\s*(?P<phi>\d{3,5}(?:-\d{4})?(?:\s?[A-Z]{2}\b)?)",
             re.I,
@@ -220,6 +264,7 @@ SHAPES = [
         re.compile(rf"\b(?P<phi>{_CITY},[ ](?:{_COUNTRY}))\b"),
         lambda match: _is_place(match["phi"].rpartition(",")[0]),
     ),
+    Shape("", "LOCATION", re.compile(rf"\b(?P<phi>{_LONG_COUNTRY})\b")),
     Shape(
         "-based",
         "LOCATION",
@@ -240,7 +285,7 @@ SHAPES = [
         "",
         "FACILITY",
         re.compile(
-            rf"(?:{_AT}|\()(?P<phi>(?:{WORD}|Univ\.|St\.|Mt\.)(?:[ ](?:of|and|&|for)[ ]{WORD}|[ ]{WORD}){{0,3}}?[ ]{TAIL}\.?)"
+            rf"(?:{_AT}|\()(?P<phi>(?:{WORD}|Univ\.|St\.|Mt\.)(?:[ ](?:of|and|&|for)[ ]{WORD}|[ ]{WORD}){{0,4}}?(?:[ ]{TAIL}){{1,3}}\.?)"
         ),
         _is_called,
     ),
@@ -271,7 +316,7 @@ SHAPES = [
         ":",
         "LOCATION",
         re.compile(
-            rf"\b(?i:where|venue|location|birthplace|city|town)[ ]?:[ ]*(?P<phi>{_CITY}(?:[ ]\({WORD}\))?|[^\n.;:?]{{3,50}}(?=[.\n]|$))"
+            rf"\b(?i:where|venue|location|birthplace|city|town)[ ]?:[ ]*(?P<phi>{_CITY}(?:[ ]\({WORD}\))?(?=\s*[.\n;:?]|\s*$)|[^\n.;:?]{{3,50}}(?=[.\n]|$)|{_CITY})"
         ),
         lambda match: _is_place(match["phi"]),
     ),
@@ -317,6 +362,22 @@ SHAPES = [
         lambda match: (
             _is_place(match["phi"]) and not is_term(match["phi"]) and match["phi"] not in vocabulary()
         ),
+    ),
+    Shape(
+        "0",
+        "ADDRESS",
+        # Czech and Slovak streets: a surname's form, alone in its line or clause.
+        re.compile(
+            r"(?:^|,|\n)[ ]*(?P<phi>[^\W\d_a-zà-ž]\w+(?:ova|ská|cká|ého|ní) \d{1,4}(?:/\d{1,4})?)(?=[ ]*(?:,|\n|$))",
+            re.M,
+        ),
+    ),
+    Shape(
+        "\n",
+        "LOCATION",
+        # A town on the line before its country.
+        re.compile(rf"^[ ]*(?P<phi>{WORD}(?:[ -]{WORD}){{0,3}})[ ]*\n(?=[ ]*(?:{_COUNTRY})[ ]*$)", re.M),
+        lambda match: _is_place(match["phi"]),
     ),
     Shape(
         "",

@@ -28,7 +28,8 @@ from pipeline.deidentify.vocabulary import (
 
 _KIN = (
     r"(?:mother|father|mom|mum|dad|parents?|wife|husband|partner|daughter|son|family|sister|brother|niece|nephew|"
-    r"grand(?:mother|father|son|daughter)|aunt|uncle|chart|appointment|visit|insurance|bedside|discharge)"
+    r"grand(?:mother|father|son|daughter)|aunt|uncle|chart|appointment|visit|insurance|bedside|discharge|"
+    r"kids?|child|children|boss|birthday|girlfriend|boyfriend|neighbou?r)"
 )
 _DOES = (
     r"(?:(?:reports?|reported|denies|denied|complains|complained|states|feels|felt|wants|wanted|lives|lived|says|said|"
@@ -38,6 +39,9 @@ _DOES = (
     r"|(?:is|was|were|being|has\s+been|had\s+been|will\s+be|needs\s+to\s+be)\s+(?:re)?(?:admitted|discharged|seen|born|"
     r"referred|intubated|extubated|hospitali[sz]ed|brought|transferred|scheduled|counsel+ed|advised|told|asked|adopted|"
     r"raised|married|widowed|divorced|hired|feeling|complaining|taking|living|allergic|doing|crying|awake|\d{1,3}\s*y\w*)"
+    r"|(?:is|was|isn['’]t|wasn['’]t)\s+(?:(?:very|so|really|quite|not|still|always|never)\s+)?(?:reliable|nice|kind|friendly|happy|"
+    r"sad|angry|tired|sick|smart|funny|busy|late|upset|pregnant|worried|anxious|asleep|alert|away|here|back|home|coming|"
+    r"going|my|our|his|her|married|retired|waiting|calling|crying|sleeping|ready)"
     r"|has\s+been\s+(?:having|coughing|vomiting|experiencing|using|drinking|smoking|on|in)"
     r"|in\s+(?:bed|room|bay|ward)\s+\d+)\b"
 )
@@ -50,6 +54,7 @@ _TOLD = (
     r"(?i:ask|asked|tell|told|call|called|remind|reminded|thank|thanked|meet|met|met\s+with|spoke\s+(?:to|with)|"
     r"speak\s+(?:to|with)|talked\s+(?:to|with)|talk\s+(?:to|with)|text|email|married|named|(?:written|signed|dictated|sung|"
     r"seen|song|book|reviewed|accompanied|composed|painted)\s+by|born\s+to|i\s+am|i['’]m|this\s+is|yours?,|regards,|"
+    r"calls?\s+(?:me|him|her)|"
     r"(?:transfer|discharge|admission|signature|parents?|mother|father|wife|husband|death|birth|care|chart|records?)\s+of)"
 )
 _NAMED = rf"{WORD}(?:[ ](?:[A-Z]\.?[ ])?{PARTICLE}{WORD}){{0,2}}"
@@ -57,22 +62,35 @@ _SUBJECTS = (
     re.compile(rf"(?P<phi>{_NAMED})(?=['’]s[ ]+{_KIN}\b|[ ]+{_DOES})"),
     re.compile(rf"\b{_AUXILIARY}[ ](?P<phi>{_NAMED})(?=[ ]{_ASKED})"),
     re.compile(rf"\b{_TOLD}[ ](?P<phi>{_NAMED})"),
+    re.compile(
+        rf"(?P<phi>{_NAMED})(?=[ ](?:concert|gig|show|album|song|movie|film|novel|painting|exhibition)s?\b)"
+    ),
+    re.compile(
+        rf"\b(?:starring|featuring|(?:directed|played|led|founded|recorded)[ ]by)[ ](?P<phi>{_NAMED})"
+    ),
     re.compile(rf"(?m)^[ \t]*[-•*][ ](?P<phi>{_NAMED})(?=:[ ][a-z])"),
     re.compile(rf"(?m)^[ \t]*(?P<phi>{WORD},[ ]{WORD})(?=,[ ]\d{{1,3}}[ ]?[-yMFmf])"),
     re.compile(rf"\b(?i:it[ ](?:is|was))[ ](?P<phi>{_NAMED})(?=[ ]who\b)"),
     re.compile(rf"\b(?i:room|bed|bay)[ ]\d+[A-Z]?[,:][ ](?P<phi>{_NAMED})(?=,)"),
 )
 _SPOKEN = re.compile(
-    r"\b(?:(?:my|his|her|our)\s+(?:son|daughter|wife|husband|brother|sister|mother|father|partner|friend|baby|aunt|uncle|cousin)"
-    r"|my\s+name\s+is|this\s+is|i\s+am|i['’]m|name['’]s)\s+(?P<phi>(?P<first>[^\W\d_A-Z]{3,})(?:[ ](?P<last>[^\W\d_A-Z]{3,}))?)"
-    r"(?![\w@-])"
+    r"\b(?:(?:my|his|her|our)\s+(?:son|daughter|wife|husband|brother|sister|mother|father|partner|friend|baby|aunt|"
+    r"uncle|cousin)|my\s+name\s+is|this\s+is|i\s+am|i['’]m|name['’]s|calls?\s+(?:me|him|her))\s+"
+    r"(?P<phi>(?P<first>[^\W\d_A-Z]{3,})(?:[ ](?P<last>[^\W\d_A-Z]{3,}))?)(?![\w@-])"
 )
 """Transcribed speech has no capitals."""
+_SPOKEN_LINE = re.compile(
+    r"(?m)^[ ]*(?P<phi>(?P<first>[^\W\d_A-Z]{2,})[ ][a-z]\.?[ ](?P<last>[^\W\d_A-Z]{2,}))[ ]*$"
+)
+_COUPLE = re.compile(
+    rf"(?P<one>{WORD})[ ]and[ ](?P<other>{WORD})(?=[ ](?:were|are|have|both|live|lived|went|met|share)\b)"
+)
+_AROUND_INITIAL = re.compile(rf"(?<![\w.@/-])(?P<one>{WORD})[ ][A-Z]\.?[ ](?P<other>{WORD})(?![\w@/-])")
 _WORD = re.compile(WORD)
 _CAPITALISED = re.compile(r"(?<![\w.@/-])[^\W\d_a-z][^\W\d_]{3,}(?![\w@/-])")
 _BEGINS = re.compile(r"(?:^|[.!?:\n\]\"“]|\s[-•*])\s*$")
 _INSTITUTION = re.compile(
-    r"[ ](?:University|College|School|Institute|Foundation|Inc|Ltd|Pharma\w*|Street|Avenue|County|correlation)\b"
+    r"[ ](?:University|College|School|Institute|Foundation|Inc|Ltd|Street|Avenue|County|correlation)\b"
 )
 
 
@@ -91,6 +109,16 @@ def find(text: str) -> Iterator[Span]:
         if _is_spoken_name(match["first"]):
             whole = match["last"] is not None and _is_spoken_name(match["last"])
             yield Span(match.start("phi"), match.end("last" if whole else "first"), "NAME")
+    for match in _COUPLE.finditer(text):
+        if _are_names(text, match) and {match["one"].lower(), match["other"].lower()} & names().all:
+            yield Span(*match.span("one"), "NAME")
+            yield Span(*match.span("other"), "NAME")
+    for match in _AROUND_INITIAL.finditer(text):
+        if _are_names(text, match) and not EPONYM_NOUN.match(text, match.end()):
+            yield Span(*match.span(), "NAME")
+    for match in _SPOKEN_LINE.finditer(text):
+        if _is_spoken_name(match["first"]) and not is_term(match["last"]):
+            yield Span(*match.span("phi"), "NAME")
 
 
 @lru_cache(maxsize=100_000)
@@ -111,15 +139,24 @@ def _parts_of_places() -> frozenset[str]:
 
 def _strange(text: str, match: re.Match[str]) -> Span | None:
     """The words of a match from the first that may be a name; None where one of them is none."""
-    words = list(_WORD.finditer(text, *match.span("phi")))
-    while words and _is_other(words[0][0], _BEGINS.search(text, 0, words[0].start()) is not None):
+    words = [word for word in _WORD.finditer(text, *match.span("phi")) if len(word[0]) > 1]
+    while words and is_other(words[0][0], begins(text, words[0].start())):
         words = words[1:]
-    if not words or any(_is_other(word[0], first=False) for word in words):
+    if not words or any(is_other(word[0], first=False) for word in words):
         return None
     return Span(words[0].start(), match.end("phi"), "NAME")
 
 
-def _is_other(word: str, first: bool) -> bool:
+def _are_names(text: str, match: re.Match[str]) -> bool:
+    return not (is_other(match["one"], begins(text, match.start())) or is_other(match["other"], first=False))
+
+
+def begins(text: str, start: int) -> bool:
+    """Whether a sentence or line begins at ``start``, where any word has a capital."""
+    return _BEGINS.search(text, max(0, start - 8), start) is not None
+
+
+def is_other(word: str, first: bool) -> bool:
     """Whether a word is no name; the ``first`` of a sentence must be strange, or a name and nothing else."""
     lower = word.lower()
     if len(word) < 3 or not is_capitalised(word) or lower in FUNCTION_WORDS | MEDICAL or is_term(word):

@@ -68,7 +68,7 @@ _OF_DISEASE = (
 EPONYM_NOUN = re.compile(
     r"(?:\s?['’ʼ]\s?s\b|s\b|['’ʼ]|\s['’ʼ](?=\s))?"
     r"(?:\s(?:and|or)\s(?-i:[A-Z])\w+(?:\s?['’ʼ]\s?s\b)?)?"
-    rf"(?:\s?[/–-]\s?\w+|\s(?:(?-i:[A-Z])\w+|{_OF_DISEASE})){{0,2}}(?:[\s-]+"
+    rf"(?:\s?[/–-]\s?\w+|\s(?:(?-i:[A-Z])\w+|{_OF_DISEASE}|\w{{7,}}(?:al|ic|ous|ar)\b)){{0,2}}(?:\s\(\s?\w+\s?\))?(?:[\s-]+"
     r"(?:disease|diseases|syndrome|syndromes|(?:signs?|tests?|scores?|stains?)(?!\s(?:the|a|an|his|her|my|our|it|"
     r"this|that|these|those|up|off|out|positive\sfor)\b)|scale|lymphoma|"
     r"lymphomas|palsy|catheter|thyroiditis|chorea|contracture|sarcoma|tumou?rs?|maneuver|manoeuvre|reflex|criteria|"
@@ -354,12 +354,23 @@ def common_words() -> frozenset[str]:
     return AMBIGUOUS | MEDICAL | FUNCTION_WORDS | frozenset(Provider.word_list)
 
 
+_CALLED = (
+    "Bolivia", "Brunei", "Cape Verde", "Cocos Islands", "Congo", "Czechia", "Czech Republic", "England",
+    "Eswatini", "Hong Kong", "Iran", "Ivory Coast", "Kosovo", "Laos", "Libya", "Macau", "Macedonia",
+    "Moldova", "North Korea", "North Macedonia", "Northern Ireland", "Palestine", "Russia", "Scotland",
+    "South Korea", "South Sudan", "Syria", "Taiwan", "Tanzania", "Turkey", "Venezuela", "Vietnam",
+    "Wales",
+)  # fmt: skip
+"""Countries by the names that people use where Faker has the official ones."""
+
+
 @lru_cache(maxsize=1)
 def countries() -> tuple[str, ...]:
     """Names of countries, sorted."""
     from faker.providers.address.en_US import Provider
 
-    return tuple(sorted({str(name) for name in Provider.countries} - {"United States of America"}))
+    official = {str(name) for name in Provider.countries} - {"United States of America"}
+    return tuple(sorted(official | set(_CALLED)))
 
 
 def is_medical(word: str) -> bool:

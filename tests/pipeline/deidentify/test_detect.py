@@ -111,6 +111,31 @@ def test_medicine_is_left_alone(engine: Detector, text: str) -> None:
     assert found(engine, text) == set()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mr. Smith has cancer.",
+        "Irenka has anemia.",
+        "I saw Ada Moss for anemia.",
+        "Did Moss test positive for it?",
+    ],
+)
+def test_a_verb_between_a_name_and_a_disease_leaves_the_name_one(engine: Detector, text: str) -> None:
+    assert [span.kind for span in engine.detect([text])[0]] == ["NAME"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Becker and Duchenne muscular dystrophy.",
+        "Peters ' anomaly and Potter ' s facies.",
+        "sirolimus ( Srl ) was given; Srl was stopped.",
+    ],
+)
+def test_medicine_named_after_people_stays(engine: Detector, text: str) -> None:
+    assert engine.detect([text]) == [[]]
+
+
 def test_organisations_and_nationalities_are_not_asked_for(engine: Detector) -> None:
     assert found(engine, "The Microbilt Corporation hired a Norwegian engineer.") == set()
 

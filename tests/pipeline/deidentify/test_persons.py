@@ -56,3 +56,14 @@ def test_evidence_is_read_from_the_text() -> None:
     text = "No fever. Rose came.\nrose came again"
     assert evidence(text, 10, 14, False, 0.6) == Evidence(False, True, False, False)
     assert evidence(text, 21, 25, True, 0.95) == Evidence(True, True, True, True)
+
+
+def test_a_usual_surname_is_one_where_both_models_agree_though_a_disease_has_it() -> None:
+    assert is_person("Wilson", SURE)
+    assert not is_person("Wilson", ALONE)
+    assert not is_person("Graves", SURE)
+
+
+def test_strange_words_are_a_name_where_both_models_agree() -> None:
+    assert is_person("Xiaojing Tsu", SURE)
+    assert not is_person("Motor Skills", SURE)
