@@ -17,11 +17,12 @@ import polars as pl
 
 from pipeline.cache import Cache
 from pipeline.deidentify.chinese_surrogates import is_chinese
+from pipeline.deidentify.eponyms import EPONYM_NOUN
 from pipeline.deidentify.labelled import ALL, Labelled, in_group, recalls
 from pipeline.deidentify.naming import name_forms
 from pipeline.deidentify.replace import Replaced
 from pipeline.deidentify.spans import Span
-from pipeline.deidentify.vocabulary import EPONYM_NOUN, common_words
+from pipeline.deidentify.vocabulary import common_words
 from pipeline.digests import code_digest, value_digest
 
 _MONTHS = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"

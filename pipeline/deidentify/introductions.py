@@ -2,17 +2,10 @@
 
 import re
 
+from pipeline.deidentify.eponyms import EPONYM_NOUN
 from pipeline.deidentify.known_names import PARTICLE, WORD
 from pipeline.deidentify.shape import Shape
-from pipeline.deidentify.vocabulary import (
-    AMBIGUOUS,
-    EPONYM_NOUN,
-    FUNCTION_WORDS,
-    MEDICAL,
-    TITLES,
-    common_words,
-    names,
-)
+from pipeline.deidentify.vocabulary import AMBIGUOUS, FUNCTION_WORDS, MEDICAL, TITLES, common_words, names
 
 _TITLE = r"(?:Dr|Mr|Mrs|Ms|Mx|Miss|Prof|Professor|Doctor|Nurse|Sir|Dame|Rev|Reverend|Capt|Sgt)"
 _NAME = rf"(?:[^\W\d_a-z]\.|(?!I\b){WORD})"

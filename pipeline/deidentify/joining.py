@@ -7,11 +7,12 @@ numbers and capitalised words, belongs to it.
 import re
 from collections.abc import Sequence
 
+from pipeline.deidentify.eponyms import EPONYM_NOUN
 from pipeline.deidentify.known_names import WORD
 from pipeline.deidentify.places import TAIL
 from pipeline.deidentify.spans import Span
 from pipeline.deidentify.subjects import begins, is_other
-from pipeline.deidentify.vocabulary import EPONYM_NOUN, STATES, TITLES, common_words, is_term, names
+from pipeline.deidentify.vocabulary import STATES, TITLES, common_words, is_term, names
 
 FARTHEST = 60
 """Characters between two pieces of an address, at most."""

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Iterator
 
+from pipeline.deidentify.eponyms import EPONYM_NOUN, EPONYMS
 from pipeline.deidentify.spans import Span
 from pipeline.deidentify.vocabulary import (
     AMBIGUOUS,
-    EPONYM_NOUN,
-    EPONYMS,
     MEDICAL,
     UNLIKELY_ENDING,
     common_words,

@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.deidentify.classifier import vocabulary
+from pipeline.deidentify.eponyms import EPONYMS, lone_eponyms
 from pipeline.deidentify.screen import is_capitalised, is_plain
 from pipeline.deidentify.vocabulary import (
-    EPONYMS,
     PARTICLES,
     TITLES,
     UNLIKELY_ENDING,
     common_words,
     is_medical,
     is_term,
-    lone_eponyms,
     names,
 )
 

@@ -4,13 +4,15 @@ import re
 from collections.abc import Iterator
 
 from pipeline.deidentify.classifier import vocabulary
+from pipeline.deidentify.eponyms import EPONYM_NOUN
 from pipeline.deidentify.known_names import WORD
+from pipeline.deidentify.lists import words
 from pipeline.deidentify.shape import Shape
 from pipeline.deidentify.spans import Span
+from pipeline.deidentify.streets import PART, PARTS, RARE_STREET, STREET, STREET_WORLDWIDE, WITH_UNIT
 from pipeline.deidentify.vocabulary import (
     AMBIGUOUS,
     CITY_ABBREVIATIONS,
-    EPONYM_NOUN,
     HOSPITALS,
     STATES,
     WIDE_COUNTRIES,
@@ -20,34 +22,17 @@ from pipeline.deidentify.vocabulary import (
     is_medical,
     is_term,
     towns,
-    words,
 )
 
 _AT = r"(?:\b(?:at|to|from|in|per|via|by|through|with|of|attended|visits?|visited|left)|@)[ ]?(?<=[ @])(?:the[ ]|our[ ])?"
 _MONTHS = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _STATE = "|".join([*STATES, *(re.escape(name) for name in STATES.values())])
-_STREET = (
-    r"(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Court|Ct|Boulevard|Blvd|Place|Pl|Way|Terrace|Ter|Circle|Cir|"
-    r"Parkway|Pkwy|Highway|Hwy|Square|Sq|Trail|Trl|Crescent|Close|Alley|Row|Walk|Loop|Plaza|Pike|Turnpike|"
-    r"Parade|Circuit|Mews|Grove|Gardens|Quay|Rise)"
-)
-_RARE_STREET = (
-    r"(?:Annex|Arcade|Bayou|Beach|Bend|Bluffs?|Branch|Bridge|Brooks?|Burgs?|Camp|Canyon|Cape|Causeway|Centers?|Centre|Cliffs?|Club|Commons?|"
-    r"Corners?|Courts|Coves?|Creek|Crest|Crossing|Crossroads?|Curve|Dale|Dam|Drives|Estates?|Expressway|Extensions?|Falls|"
-    r"Ferry|Fields?|Flats?|Fords?|Forest|Forges?|Forks?|Fort|Freeway|Garden|Gateway|Glens?|Greens?|Groves|Harbors?|Haven|"
-    r"Heights|Hills?|Hollow|Inlet|Islands?|Isle|Junctions?|Keys?|Knolls?|Lakes?|Landing|Light|Locks?|Lodge|Mall|Manors?|"
-    r"Meadows?|Mills?|Mission|Motorway|Mountains?|Neck|Orchard|Oval|Overpass|Parks?|Passage|Pass|Paths?|Pines?|Plains?|"
-    r"Points?|Ports?|Prairie|Ranch|Rapids?|Ridges?|River|Route|Shoals?|Shores?|Skyway|Springs?|Spurs?|Station|Stream|"
-    r"Streets|Summit|Throughway|Trace|Track|Trafficway|Tunnel|Underpass|Unions?|Valleys?|Viaduct|Views?|Villages?|Ville|"
-    r"Vista|Walks|Wall|Ways|Wells?)"
-)
-"""The rest of the United States Postal Service's street suffixes: words that mean other things too."""
 _UNIT = r"(?:,?\s+(?:Apartment|Apt|Suite|Ste|Unit|Room|Rm|Floor|Fl)\b\.?\s*#?\s*\w{1,6}|,?\s+#\s*\w{1,6})"
 _CITY = rf"{WORD}\.?(?:[ ]{WORD}\.?){{0,2}}"
 _ZIP = r"\d{5}(?:-\d{4})?"
 ADDRESS = re.compile(
     rf"(?<![\w-])(?P<number>\d{{1,6}}[A-Za-z]?)\s+(?P<street>(?:(?:[NSEW]\.?|{WORD}\.?|\d+(?:st|nd|rd|th))\s+){{1,4}}?)"
-    rf"(?P<suffix>{_STREET})\b\.?(?P<unit>{_UNIT})?"
+    rf"(?P<suffix>{STREET})\b\.?(?P<unit>{_UNIT})?"
     rf"(?:,?\s+(?P<city>{_CITY}),?\s+(?P<state>{_STATE})\b(?:,?\s+(?P<zip>{_ZIP}))?|,\s+(?P<town>{_CITY}))?"
 )
 """House number, street, and where they follow unit, city, state and ZIP code."""
@@ -59,38 +44,6 @@ FACILITY = re.compile(
     r"Health(?:\s+(?:Center|Centre|System|Services))?|Infirmary|Hospice|Nursing\s+Home|Rehabilitation\s+Center|Cancer\s+Center|"
     rf"Surgery\s+Center|Care\s+Center|Urgent\s+Care|Family\s+(?:Practice|Medicine|Care)|Rehab|Hosp\b\.?|Med(?:ical)?\s+Ctr|Medical\s+School|Sanatorium))\b(?:[ ]of[ ](?P<town>{_CITY}))?"
 )
-_PART = (
-    r"(?:(?!I\b)(?![a-zß-öø-ÿ])(?:[^\W\d_]{1,4}\b\.|[^\W\d_][\w'’/()-]*)|\d+[A-Za-z]?\b(?:\.(?=\n|[ ][a-z]))?"
-    r"|C/|u\.|(?:of|and|de|d['’]\w+|del|della|di|da|do|du|la|le|el|tér|út|útja|utca|põik|ter|van|von|den|str)\b\.?)"
-)
-"""A word of an address: capitalised, a number, or one of the small words of streets and towns; a dot
-ends a short word or a number inside a sentence, and no sentence."""
-_PARTS = rf"{_PART}(?:(?:,?[ ]|,?[ ]?\n[ ]?,?[ ]?){_PART}){{1,14}}"
-_WITH_UNIT = (
-    rf"\d{{1,6}}[A-Za-z]?[ ]{_PART}(?:[ ]{_PART}){{0,6}}?"
-    rf"[,\s]{{1,3}}(?:Suite|Ste|Apt|Apartment|Unit)\b\.?[ ]?#?\d+(?:[,\s]{{1,4}}{_PART}){{0,8}}"
-)
-"""A house number and a unit with nothing but capitalised words and numbers between, and what follows."""
-_STREET_WORLDWIDE = (
-    rf"(?:\d{{1,6}}[A-Za-z]?[ ])?(?:{WORD}"
-    r"(?:stra(?:ß|ss)e|straat|gata|gatan|vej|vegen|veien|väg|vägen|laan|katu|tie|ulica|utca|kuja|weg|gasse|"
-    r"kroken|bakken|toppen|haugen|svingen|løkka|åsen|ring|steeg|dreef|hof|damm|ufer|pfad|bulevardi|kaari|rinne|raitti|"
-    r"gränden|backen|stien|stigen|gränd|gade|plads|torv|stræde|vænget|polku|tänav|puiestee|allee|platz|plein|kade|singel)"
-    r"|(?:Rua|Rue|Place|Via|Viale|Calle|C/|Avenida|Avenue|Strada|Piazza|Praça|Paseo|Largo|Incrocio|Canale|Vicolo|"
-    r"Borgo|Contrada|Rotonda|Stretto|Salita|"
-    r"Travessa|Alameda|Estrada|Ladeira|Parque|Praia|Jardim|Vila|Vereda|Rodovia|Viaduto|Acceso|Andador|Callejón|Calzada|"
-    r"Cerrada|Circuito|Circunvalación|Corredor|Diagonal|Privada|Prolongación|Periférico|Retorno|Cañada|Cuesta|Rambla|"
-    r"Urbanización|Glorieta|Ronda|Camino|Pasaje|Impasse|Allée|Quai|Carrer|Ulica|Chemin|Boulevard|Corso)"
-    rf"(?:[ ]{_PART}){{1,5}}?),?[ ]\d{{1,5}}[A-Za-z]?(?:/\d{{1,4}})?\b"
-    rf"|{WORD}(?:[ ][^\W\d_]+){{0,2}}[ ](?:út|útja|utca|tér|köz|körút|ulica|ulice|cesta|trg|náměstí|třída|gatan|vägen|veien|"
-    rf"vej|tie|katu|sokak|caddesi|plein|kade|singel|platz|allee|allé|weg|mnt|tn|pst|u)\.?[ ]\d{{1,5}}[A-Za-z]?\b\.?"
-    r"|(?:\d{1,5}(?:[ ](?:bis|ter))?,?[ ])(?i:rue|avenue|boulevard|chemin|place|impasse|allée|quai|route|cours|square)"
-    rf"(?:[ ](?:de|du|des|d['’]|la|le|les|l['’]|{WORD})){{1,5}}"
-    rf"|(?:rue|avenue|boulevard|chemin)(?:[ ](?:de|du|des|la|le|{WORD})){{1,4}}(?=\n\d{{5}})"
-    rf"|\b(?:ul\.|al\.|pl\.|os\.|av\.|avda\.|c\.|str\.|r\.|ulica|aleja|plac|osiedle|nám\.|náměstí)[ ]"
-    rf"{WORD}(?:[ ]{WORD}){{0,3}}[ ]\d{{1,5}}[A-Za-z]?(?:/\d{{1,4}})?\b"
-)
-"""Streets as they are written in other languages: the number comes last."""
 _COUNTRY = "|".join(map(re.escape, (*countries(), "United States", "England", "Scotland", "Wales")))
 _LONG_COUNTRY = "|".join(
     re.escape(name) for name in sorted(countries(), key=len, reverse=True) if " " in name
@@ -183,14 +136,14 @@ SHAPES = [
         "0",
         "ADDRESS",
         re.compile(
-            rf"(?<![\w.-])(?P<phi>\d{{2,6}}[A-Za-z]?[ ]{WORD}(?:[ ]{WORD}){{0,2}}?[ ]{_RARE_STREET}(?:{_UNIT})?)"
+            rf"(?<![\w.-])(?P<phi>\d{{2,6}}[A-Za-z]?[ ]{WORD}(?:[ ]{WORD}){{0,2}}?[ ]{RARE_STREET}(?:{_UNIT})?)"
             r"(?=[ ]?[,.\n]|$)",
             re.M,
         ),
         _is_street,
     ),
-    Shape("0", "ADDRESS", re.compile(rf"(?<![\w-])(?P<phi>{_WITH_UNIT})"), _is_street),
-    Shape("0", "ADDRESS", re.compile(rf"(?<![\w-])(?P<phi>{_STREET_WORLDWIDE})"), _is_street),
+    Shape("0", "ADDRESS", re.compile(rf"(?<![\w-])(?P<phi>{WITH_UNIT})"), _is_street),
+    Shape("0", "ADDRESS", re.compile(rf"(?<![\w-])(?P<phi>{STREET_WORLDWIDE})"), _is_street),
     Shape(
         "",
         "ADDRESS",
@@ -203,7 +156,7 @@ SHAPES = [
         "corner",
         "ADDRESS",
         re.compile(
-            rf"\b(?P<phi>(?:the[ ])?corner[ ]of[ ]{WORD}(?:[ ]\w+\.?){{0,5}}?[ ]and[ ]{WORD}(?:[ ]{_PART}){{0,3}})"
+            rf"\b(?P<phi>(?:the[ ])?corner[ ]of[ ]{WORD}(?:[ ]\w+\.?){{0,5}}?[ ]and[ ]{WORD}(?:[ ]{PART}){{0,3}})"
         ),
         _is_street,
     ),
@@ -213,7 +166,7 @@ SHAPES = [
         re.compile(
             r"\b(?:(?:address|office)(?:[ ]is)?(?:[ ]to)?(?:[ ]the[ ]same)?(?:[ ]at|:|[ ]is)?|"
             r"(?:arrived|located|live[sd]?|living|resid(?:es?|ed|ing))[ ](?:at|in))[:\s]+"
-            rf"(?P<phi>(?:the[ ]corner[ ]of[ ])?{_PARTS})"
+            rf"(?P<phi>(?:the[ ]corner[ ]of[ ])?{PARTS})"
         ),
         lambda match: any(c.isdigit() for c in match["phi"]) and _is_street(match),
     ),

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from pipeline.deidentify import dates
 from pipeline.deidentify.chinese_surrogates import is_chinese, stand_in
 from pipeline.deidentify.drawing import Draw
+from pipeline.deidentify.eponyms import EPONYM_NOUN
+from pipeline.deidentify.lists import words
 from pipeline.deidentify.naming import (
     NAME_WORD,
     bare,
@@ -27,15 +29,7 @@ from pipeline.deidentify.naming import (
 )
 from pipeline.deidentify.places import ADDRESS, CITY_STATE, FACILITY
 from pipeline.deidentify.spans import Span, resolve
-from pipeline.deidentify.vocabulary import (
-    EPONYM_NOUN,
-    PARTICLES,
-    STATES,
-    TITLES,
-    common_words,
-    countries,
-    words,
-)
+from pipeline.deidentify.vocabulary import PARTICLES, STATES, TITLES, common_words, countries
 
 SMALL_ZIP = words(
     """

@@ -12,17 +12,15 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from pipeline.deidentify.classifier import vocabulary
+from pipeline.deidentify.eponyms import EPONYM_NOUN, EPONYMS, lone_eponyms
 from pipeline.deidentify.vocabulary import (
     AMBIGUOUS,
-    EPONYM_NOUN,
-    EPONYMS,
     FUNCTION_WORDS,
     MEDICAL,
     TITLES,
     common_words,
     english,
     is_term,
-    lone_eponyms,
     names,
     plain_first_names,
     towns,

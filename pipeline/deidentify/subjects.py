@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from pipeline.deidentify.classifier import vocabulary
+from pipeline.deidentify.eponyms import EPONYM_NOUN, lone_eponyms
 from pipeline.deidentify.known_names import PARTICLE, WORD
 from pipeline.deidentify.screen import is_capitalised, is_plain, is_unheard
 from pipeline.deidentify.spans import Span
 from pipeline.deidentify.vocabulary import (
-    EPONYM_NOUN,
     FUNCTION_WORDS,
     MEDICAL,
     STATES,
@@ -21,7 +21,6 @@ from pipeline.deidentify.vocabulary import (
     common_words,
     countries,
     is_term,
-    lone_eponyms,
     names,
     towns,
 )

@@ -117,7 +117,7 @@ def test_medicine_is_left_alone(engine: Detector, text: str) -> None:
         "Mr. Smith has cancer.",
         "Irenka has anemia.",
         "I saw Ada Moss for anemia.",
-        "Did Moss test positive for it?",
+        "Did Christensen test positive for it?",
     ],
 )
 def test_a_verb_between_a_name_and_a_disease_leaves_the_name_one(engine: Detector, text: str) -> None:

@@ -20,7 +20,7 @@ def found(text: str) -> list[str]:
         ("Tolossa, Chizoba, 45M, chest pain", "Tolossa, Chizoba"),
         ("It was Hrvoje who found him.", "Hrvoje"),
         ("Have you been to a Slaven Prgomet concert?", "Slaven Prgomet"),
-        ("I want to add Wasiu J Jiao as well.", "Wasiu J Jiao"),
+        ("I want to add Wasiu J Muqa as well.", "Wasiu J Muqa"),
         ("Veldhuis and Lombardi were late.", "Veldhuis"),
         ("my son sofie has a rash", "sofie"),
         ("this is mantu sahu calling", "mantu sahu"),
