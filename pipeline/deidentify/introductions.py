@@ -73,6 +73,17 @@ def _is_described(match: re.Match[str]) -> bool:
     )
 
 
+def _is_hailed(match: re.Match[str]) -> bool:
+    """After "Hi": a name as after other labels, or a first name that is a word too ("Summer")."""
+    word = match["phi"].lower()
+    hailed = word in names().first and word not in FUNCTION_WORDS | MEDICAL | TITLES | {
+        "all",
+        "there",
+        "team",
+    }
+    return hailed or _is_likely_person(match)
+
+
 def _is_greeted(match: re.Match[str]) -> bool:
     word = match["phi"].lower()
     return word in names().first and word not in FUNCTION_WORDS | MEDICAL | {"will", "may", "today"}
@@ -148,6 +159,6 @@ SHAPES = [
             rf"\b(?i:dear|hi|hello|hey|best|regards|sincerely|cheers|thanks|yours)(?:\s*,)?\s+"
             rf"(?P<phi>{_NAME}(?:[ ]{_NAME})?)(?=\s*(?:[,.!?]|$|\n))"
         ),
-        _is_likely_person,
+        _is_hailed,
     ),
 ]

@@ -36,7 +36,7 @@ _CONTINUED = [
     re.compile(pattern)
     for pattern in (
         # Apt. 12, and a town to the end of the line
-        rf"{_GAP}{_UNIT}(?:{_GAP}{_CITY}(?:[ ][A-Z]{{2}})?(?=[.,\n]|$))?",
+        rf"{_GAP}{_UNIT}(?:{_GAP}(?!{_UNIT}){_CITY}(?:[ ][A-Z]{{2}})?(?=[.,\n]|$))?",
         # a town in whatever case, and a line that begins with a comma and a state
         r"\n?[ ]?[^\n\d]{2,40}\n,[ ](?:[A-Z]{2,3}|nan|[a-z]{2})(?=\n)",
         # Town, Country 12345
@@ -45,6 +45,8 @@ _CONTINUED = [
         rf"{_GAP}(?:[A-Z]{{1,2}}-)?(?:\d{{4,8}}|\d{{2}}-\d{{3}}|\d{{5}}-\d{{3}}|\d{{3}}[ ]\d{{2}})(?:[ ]?[A-Z]{{2}}\b)?,?[ ]{_CITY}",
         # Town, ON K1A 0B1 and AB1 2CD
         rf"(?:{_GAP}{WORD}){{0,4}}{_GAP}(?:[A-Z]\d[A-Z][ ]?\d[A-Z]\d|[A-Z]{{1,2}}\d[A-Z\d]?[ ]\d[A-Z]{{2}})(?![\w-])",
+        # a town after its postal code, where the clause ends with it
+        rf"(?:(?<=\d{{5}})|(?<=-\d{{3}}))[ ](?:{_SMALL}[ ])?{_CITY}(?=[ ]?[,.\n/]|$)",
         # (RC), / TO
         r"[ ](?:\([A-Z]{2}\)|/[ ][A-Z]{2}\b)",
     )
@@ -56,6 +58,7 @@ _TAIL_AFTER = re.compile(
     rf"(?:['’]s)?(?:[ ](?:of[ ]|and[ ]|&[ ])?{WORD}){{0,2}}?(?:(?:[ ]{TAIL}){{1,3}}|[ ](?:county[ ])?hosp(?:ital)?\b)"
 )
 _STATE_AFTER = re.compile(rf",?[ ](?:{'|'.join(STATES)}|Mass|Calif|Penn|Fla|Tex)\b")
+_ANOTHER_BEFORE = re.compile(rf"(?<![\w.@/-])(?P<name>{WORD})(?:[ ]?,[ ]|,?[ ](?:and|&)[ ])$")
 _WORD_BEFORE = re.compile(rf"(?<![\w.@/-])(?P<word>{WORD})[ ]$")
 _WORD_AFTER = re.compile(rf"[ ](?P<word>{WORD})(?![\w@/-])")
 _AND_ANOTHER = re.compile(rf"[ ](?:and|&)[ ](?P<name>{WORD})(?![\w-])(?![ ]{WORD})")
@@ -133,6 +136,13 @@ def _others(text: str, spans: Sequence[Span]) -> list[Span]:
         surname = _AFTER_INITIAL.match(text, span.end)
         if surname and surname.start("name") not in starts and not is_term(surname["name"]):
             found.append(Span(span.end + 1, surname.end(), "NAME"))
+        start = span.start
+        while (other := _ANOTHER_BEFORE.search(text, max(0, start - 40), start)) and not is_other(
+            other["name"], begins(text, other.start("name"))
+        ):
+            start = other.start("name")
+            if start not in starts:
+                found.append(Span(*other.span("name"), "NAME"))
         match = _AND_ANOTHER.match(text, span.end)
         if match and match.start("name") not in starts and " " not in text[span.start : span.end]:
             word = match["name"].lower()

@@ -336,7 +336,7 @@ SHAPES = [
         "",
         "LOCATION",
         re.compile(
-            rf"^[ ]*(?P<phi>{_COUNTRY})(?=[ ]*$|[ ]+\d{{4,6}}$|[ ](?:was|is)\b)",
+            rf"^[ ]*(?P<phi>{_COUNTRY})(?=[ ]*$|[ ]+\d{{4,6}}$|[ ](?:was|is)\b|[ ]+{WORD}[^\n]{{0,30}}\d)",
             re.M,
         ),
         None,

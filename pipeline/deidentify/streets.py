@@ -31,10 +31,10 @@ WITH_UNIT = (
 )
 """A house number and a unit with nothing but capitalised words and numbers between, and what follows."""
 STREET_WORLDWIDE = (
-    rf"(?:\d{{1,6}}[A-Za-z]?[ ])?(?:{WORD}"
+    rf"(?:\d{{1,6}}[A-Za-z]?[ ])?(?:{WORD}-(?:Stra(?:ß|ss)e|Gasse|Weg|Allee|Platz|Ring|Ufer)|{WORD}"
     r"(?:stra(?:ß|ss)e|straat|gata|gatan|vej|vegen|veien|väg|vägen|laan|katu|tie|ulica|utca|kuja|weg|gasse|"
     r"kroken|bakken|toppen|haugen|svingen|løkka|åsen|ring|steeg|dreef|hof|damm|ufer|pfad|"
-    r"bulevardi|kaari|rinne|raitti|gränden|backen|stien|stigen|gränd|gade|plads|torv|stræde|vænget|polku|tänav|puiestee|allee|platz|plein|kade|singel)"
+    r"bulevardi|kaari|rinne|raitti|baan|myra|tunet|torget|jordet|berget|lunden|grenda|neset|stubben|gränden|backen|stien|stigen|gränd|gade|plads|torv|stræde|vænget|polku|tänav|puiestee|allee|platz|plein|kade|singel)"
     r"|(?:Rua|Rue|Place|Via|Viale|Calle|C/|Avenida|Avenue|Strada|Piazza|Praça|Paseo|Largo|Incrocio|Canale|Vicolo|"
     r"Borgo|Contrada|Rotonda|Stretto|Salita|"
     r"Travessa|Alameda|Estrada|Ladeira|Parque|Praia|Jardim|Vila|Vereda|Rodovia|Viaduto|Acceso|Andador|Callejón|Calzada|"
@@ -45,7 +45,7 @@ STREET_WORLDWIDE = (
     rf"vej|tie|katu|sokak|caddesi|plein|kade|singel|platz|allee|allé|weg|mnt|tn|pst|u)\.?[ ]\d{{1,5}}[A-Za-z]?\b\.?"
     r"|(?:\d{1,5}(?:[ ](?:bis|ter))?,?[ ])(?i:rue|avenue|boulevard|chemin|place|impasse|allée|quai|route|cours|square)"
     rf"(?:[ ](?:de|du|des|d['’]|la|le|les|l['’]|{WORD})){{1,5}}"
-    rf"|(?:rue|avenue|boulevard|chemin)(?:[ ](?:de|du|des|la|le|{WORD})){{1,4}}(?=\n\d{{5}})"
+    rf"|(?:rue|avenue|boulevard|chemin)(?:[ ](?:de|du|des|la|le|{WORD})){{1,4}}(?=,?[ \n]\d{{5}}|\n|$)"
     rf"|\b(?:ul\.|al\.|pl\.|os\.|av\.|avda\.|c\.|str\.|r\.|ulica|aleja|plac|osiedle|nám\.|náměstí)[ ]"
     rf"{WORD}(?:[ ]{WORD}){{0,3}}[ ]\d{{1,5}}[A-Za-z]?(?:/\d{{1,4}})?\b"
 )

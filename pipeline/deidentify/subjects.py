@@ -5,7 +5,7 @@
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from pipeline.deidentify.classifier import vocabulary
@@ -54,10 +54,15 @@ _TOLD = (
     r"speak\s+(?:to|with)|talked\s+(?:to|with)|talk\s+(?:to|with)|text|email|married|named|(?:written|signed|dictated|sung|"
     r"seen|song|book|reviewed|accompanied|composed|painted)\s+by|born\s+to|i\s+am|i['’]m|this\s+is|yours?,|regards,|"
     r"calls?\s+(?:me|him|her)|"
-    r"(?:transfer|discharge|admission|signature|parents?|mother|father|wife|husband|death|birth|care|chart|records?)\s+of)"
+    r"tribute\s+to|(?:transfer|discharge|admission|signature|parents?|mother|father|wife|husband|death|birth|care|chart|records?)\s+of)"
 )
 _NAMED = rf"{WORD}(?:[ ](?:[A-Z]\.?[ ])?{PARTICLE}{WORD}){{0,2}}"
 _SUBJECTS = (
+    re.compile(
+        r"\b(?:early|late|vintage|classic|it['’]s[ ]under|under[ ]the[ ]name(?:[ ]of)?)[ ]"
+        rf"(?P<phi>{_NAMED})(?=[?!.]|$)"
+    ),
+    re.compile(rf"['’]s[ ](?P<phi>{WORD}[ ]{WORD})(?=[,.;]|[ ](?:of|and)\b)"),
     re.compile(rf"(?P<phi>{_NAMED})(?=['’]s[ ]+{_KIN}\b|[ ]+{_DOES})"),
     re.compile(rf"\b{_AUXILIARY}[ ](?P<phi>{_NAMED})(?=[ ]{_ASKED})"),
     re.compile(rf"\b{_TOLD}[ ](?P<phi>{_NAMED})"),
@@ -74,12 +79,13 @@ _SUBJECTS = (
 )
 _SPOKEN = re.compile(
     r"\b(?:(?:my|his|her|our)\s+(?:son|daughter|wife|husband|brother|sister|mother|father|partner|friend|baby|aunt|"
-    r"uncle|cousin)|my\s+name\s+is|this\s+is|i\s+am|i['’]m|name['’]s|calls?\s+(?:me|him|her))\s+"
+    r"uncle|cousin)|this\s+is|i\s+am|i['’]m|(?P<called>my\s+name\s+is|name['’]s|calls?\s+(?:me|him|her)))\s+"
     r"(?P<phi>(?P<first>[^\W\d_A-Z]{3,})(?:[ ](?P<last>[^\W\d_A-Z]{3,}))?)(?![\w@-])"
 )
 """Transcribed speech has no capitals."""
 _SPOKEN_LINE = re.compile(
-    r"(?m)^[ ]*(?P<phi>(?P<first>[^\W\d_A-Z]{2,})[ ][a-z]\.?[ ](?P<last>[^\W\d_A-Z]{2,}))[ ]*$"
+    r"(?m)^[ ]*(?P<phi>(?P<first>[^\W\d_A-Z]{2,}(?:-[^\W\d_A-Z]+)?)[ ][a-z]\.?[ ]"
+    r"(?P<last>[^\W\d_A-Z]{2,}))[ ]*$"
 )
 _COUPLE = re.compile(
     rf"(?P<one>{WORD})[ ]and[ ](?P<other>{WORD})(?=[ ](?:were|are|have|both|live|lived|went|met|share)\b)"
@@ -105,15 +111,15 @@ def find(text: str) -> Iterator[Span]:
             if span and not EPONYM_NOUN.match(text, span.end):
                 yield span
     for match in _SPOKEN.finditer(text):
-        if _is_spoken_name(match["first"]):
+        if _is_spoken_name(match["first"]) or (match["called"] and match["first"] in _called()):
             whole = match["last"] is not None and _is_spoken_name(match["last"])
             yield Span(match.start("phi"), match.end("last" if whole else "first"), "NAME")
     for match in _COUPLE.finditer(text):
-        if _are_names(text, match) and {match["one"].lower(), match["other"].lower()} & names().all:
+        if _are_two_names(text, match) and {match["one"].lower(), match["other"].lower()} & names().all:
             yield Span(*match.span("one"), "NAME")
             yield Span(*match.span("other"), "NAME")
     for match in _AROUND_INITIAL.finditer(text):
-        if _are_names(text, match) and not EPONYM_NOUN.match(text, match.end()):
+        if _are_two_names(text, match) and not EPONYM_NOUN.match(text, match.end()):
             yield Span(*match.span(), "NAME")
     for match in _SPOKEN_LINE.finditer(text):
         if _is_spoken_name(match["first"]) and not is_term(match["last"]):
@@ -139,15 +145,24 @@ def _parts_of_places() -> frozenset[str]:
 def _strange(text: str, match: re.Match[str]) -> Span | None:
     """The words of a match from the first that may be a name; None where one of them is none."""
     words = [word for word in _WORD.finditer(text, *match.span("phi")) if len(word[0]) > 1]
-    while words and is_other(words[0][0], begins(text, words[0].start())):
+    while words and is_other(words[0][0], begins(text, words[0].start()), place=len(words) > 1):
         words = words[1:]
-    if not words or any(is_other(word[0], first=False) for word in words):
+    if not _are_names([word[0] for word in words]):
         return None
     return Span(words[0].start(), match.end("phi"), "NAME")
 
 
-def _are_names(text: str, match: re.Match[str]) -> bool:
-    return not (is_other(match["one"], begins(text, match.start())) or is_other(match["other"], first=False))
+def _are_names(words: Sequence[str]) -> bool:
+    """Whether each word may be a name, and one at least is no place: "Nobuaki Tanabe"."""
+    return any(not is_other(word, first=False) for word in words) and not any(
+        is_other(word, first=False, place=True) for word in words
+    )
+
+
+def _are_two_names(text: str, match: re.Match[str]) -> bool:
+    return not is_other(match["one"], begins(text, match.start()), place=True) and _are_names(
+        [match["one"], match["other"]]
+    )
 
 
 def begins(text: str, start: int) -> bool:
@@ -155,15 +170,25 @@ def begins(text: str, start: int) -> bool:
     return _BEGINS.search(text, max(0, start - 8), start) is not None
 
 
-def is_other(word: str, first: bool) -> bool:
-    """Whether a word is no name; the ``first`` of a sentence must be strange, or a name and nothing else."""
+def is_other(word: str, first: bool, place: bool = False) -> bool:
+    """Whether a word is no name; the ``first`` of a sentence must be strange, or a name and nothing else.
+
+    ``place``: it may be a place too, as many surnames are.
+    """
     lower = word.lower()
     if len(word) < 3 or not is_capitalised(word) or lower in FUNCTION_WORDS | MEDICAL or is_term(word):
         return True
     english = lower in common_words() or is_plain(lower, named=True)
     if lower in names().all:
         return first and english
-    return english or lower in WIDE_PLACES or lower in _parts_of_places() or (first and lower in vocabulary())
+    somewhere = lower in WIDE_PLACES or (not place and lower in _parts_of_places())
+    return english or somewhere or (first and lower in vocabulary())
+
+
+@lru_cache(maxsize=1)
+def _called() -> frozenset[str]:
+    """First names, whatever else they mean: after "everyone calls me"."""
+    return names().first - FUNCTION_WORDS
 
 
 def _is_spoken_name(word: str) -> bool:

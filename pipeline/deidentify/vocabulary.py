@@ -281,11 +281,11 @@ def common_words() -> frozenset[str]:
 
 
 _CALLED = (
-    "Bolivia", "Brunei", "Cape Verde", "Cocos Islands", "Congo", "Czechia", "Czech Republic", "England",
-    "Eswatini", "Hong Kong", "Iran", "Ivory Coast", "Kosovo", "Laos", "Libya", "Macau", "Macedonia",
-    "Moldova", "North Korea", "North Macedonia", "Northern Ireland", "Palestine", "Russia", "Scotland",
-    "South Korea", "South Sudan", "Syria", "Taiwan", "Tanzania", "Turkey", "Venezuela", "Vietnam",
-    "Wales",
+    "Bolivia", "Brunei", "Cape Verde", "Cocos Islands", "Congo", "Republic of the Congo", "Czechia",
+    "Czech Republic", "England", "Eswatini", "Hong Kong", "Iran", "Ivory Coast", "Kosovo", "Laos",
+    "Libya", "Macau", "Macedonia", "Moldova", "North Korea", "North Macedonia", "Northern Ireland",
+    "Palestine", "Russia", "Scotland", "South Korea", "South Sudan", "Syria", "Taiwan", "Tanzania",
+    "Turkey", "Venezuela", "Vietnam", "Wales",
 )  # fmt: skip
 """Countries by the names that people use where Faker has the official ones."""
 
