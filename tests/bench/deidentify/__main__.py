@@ -1,6 +1,6 @@
 """De-identification against Presidio's defaults: recall, precision, what stays of medicine, speed.
 
-    make bench-deidentify                        half an hour on 2 cores
+    make bench-deidentify                        twenty minutes on 2 cores
     python -m tests.bench.deidentify --quick     minutes: no whole set, no growth, 1 repeat
 
 Labelled text of others is halved by a hash of each document's id: detectors are tuned on one half, the
