@@ -141,8 +141,10 @@ def _others(text: str, spans: Sequence[Span]) -> list[Span]:
             other["name"], begins(text, other.start("name"))
         ):
             start = other.start("name")
-            if start not in starts:
-                found.append(Span(*other.span("name"), "NAME"))
+            if start in starts:
+                break
+            starts.add(start)
+            found.append(Span(*other.span("name"), "NAME"))
         match = _AND_ANOTHER.match(text, span.end)
         if match and match.start("name") not in starts and " " not in text[span.start : span.end]:
             word = match["name"].lower()

@@ -43,7 +43,7 @@ _DERIVED = re.compile(
     r"ous|ive|ally|ly|ed|ases|ial|ional|logist|ectomy|itis)$"
 )
 """Endings of English words and of hardly any name."""
-_SYLLABLES = re.compile(r"(?:[^aeiouy]{0,2}[aeiouy]+)+[^aeiouy]{0,2}")
+_SYLLABLES = re.compile(r"(?:[^aeiouy]{0,2}[aeiouy])+[^aeiouy]{0,2}")
 """What can be spoken: "MBEKI", and hardly an abbreviation."""
 _SMALL = frozenset(
     ("will", "may", "best", "good", "well", "long", "you", "can", "see", "her", "how", "has", "the")

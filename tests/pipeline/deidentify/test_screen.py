@@ -66,3 +66,8 @@ def test_short_lines_beside_a_name_are_read_with_it() -> None:
 def test_names_have_one_capital_a_part() -> None:
     assert all(map(is_capitalised, ("Moyo", "O'Brien", "McNeil", "Al-Harbi", "Þórunn", "Nguyễn")))
     assert not any(map(is_capitalised, ("mRNA", "IgG", "cough", "COPD", "MetS")))
+
+
+def test_a_long_scream_costs_no_more_than_its_length() -> None:
+    # With a quantifier inside a quantifier this would not end within the age of the universe.
+    assert read("He cried " + "A" * 500 + "RRGGHH and left.") == ""
