@@ -31,6 +31,7 @@ from pipeline.deidentify.drawing import pseudonym
 from pipeline.deidentify.findings import Document, Findings
 from pipeline.deidentify.replace import Replaced, Surrogates, digit_runs
 from pipeline.deidentify.spans import Span
+from pipeline.deidentify.workers import Workers
 from pipeline.digests import value_digest
 from pipeline.errors import DataError, PipelineError
 from pipeline.files import new_folder
@@ -60,6 +61,8 @@ class Searched(NamedTuple):
 
     path: Path
     row: Row
+    identity: str
+    """The pseudonym that is its sample_id."""
     documents: list[Document]
     spans: list[list[Span]]
 
@@ -78,42 +81,34 @@ def run(params: Params, progress: Progress) -> Report:
     passed = _other_languages(shards, settings)
     searched = {path: frame.filter(_is_covered()) for path, frame in shards.items()}
     labelled = sample_data.labelled_documents(LABELLED_DOCUMENTS, sample_data.SEED)
-    found, in_labelled = findings.of_shards(
-        searched, [document["text"] for document in labelled], settings, key_id(key), progress
-    )
     labels = _labels(shards.values())
-    rows = [row for path, frame in shards.items() for row in _searched(path, frame, found[path], labels)]
-    texts = _replaced(rows, key, settings)
-    reasons = [_quarantined(row.row, text) for row, text in zip(rows, texts, strict=True)]
-    kept = [(row, text) for row, text, reason in zip(rows, texts, reasons, strict=True) if reason is None]
-    _write(kept, key)
-    left_over: Counter[str] = Counter()
-    for _, text in kept:
-        left_over.update(text.left_over)
-    recall = audit.recall(labelled, in_labelled)
-    shapes = audit.shapes(pl.Series([field for _, text in kept for field in text.uncovered], dtype=pl.String))
-    owner = pl.Series(
-        [number for number, (_, text) in enumerate(kept) for _ in text.uncovered], dtype=pl.Int64
-    )
-    shaped = set(owner.filter(shapes.sum_horizontal() > 0)) if len(owner) else set()
-    left_in = {number for number, (_, text) in enumerate(kept) if text.left_over}
-    residual = left_over + Counter({kind: int(shapes[kind].sum()) for kind in shapes.columns})
-    total = {part: sum(int(kind[part]) for kind in recall.values()) for part in ("found", "labelled")}
-    return {
-        "rows": {"in": len(rows), "out": len(kept), "quarantined": len(rows) - len(kept)},
-        "quarantine": {reason: reasons.count(reason) for reason in QUARANTINE},
-        "passed_undetected": passed,
-        "found": _by_kind(span for row in rows for spans in row.spans for span in spans),
-        "replaced": _by_kind(span for _, text in kept for field in text.replaced for span in field.spans),
-        "recall": recall,
-        "recall_overall": round(total["found"] / total["labelled"], 4),
-        "residual": {kind: residual[kind] for kind in sorted(residual)},
-        "residual_records": len(left_in | shaped),
-        "second_look": audit.second_look(
-            _sample(kept, key), settings.min_score, findings.depends_on(settings, key_id(key))
-        ),
-        "key_id": key_id(key),
-    }
+    depends_on = findings.depends_on(settings, key_id(key))
+    with Workers(settings) as workers:
+        found, in_labelled = findings.of_shards(
+            searched, [document["text"] for document in labelled], settings, depends_on, workers, progress
+        )
+        rows = [
+            row for path, frame in shards.items() for row in _searched(path, frame, found[path], labels, key)
+        ]
+        texts = _replaced(rows, key, settings)
+        reasons = [_quarantined(row.row, text) for row, text in zip(rows, texts, strict=True)]
+        kept = [(row, text) for row, text, reason in zip(rows, texts, reasons, strict=True) if reason is None]
+        second_look = audit.SecondLook(_sample(kept), settings.min_score, depends_on, workers)
+        _write(kept, key)
+        recall = audit.recall(labelled, in_labelled)
+        total = {part: sum(int(kind[part]) for kind in recall.values()) for part in ("found", "labelled")}
+        return {
+            "rows": {"in": len(rows), "out": len(kept), "quarantined": len(rows) - len(kept)},
+            "quarantine": {reason: reasons.count(reason) for reason in QUARANTINE},
+            "passed_undetected": passed,
+            "found": _by_kind(span for row in rows for spans in row.spans for span in spans),
+            "replaced": _by_kind(span for _, text in kept for field in text.replaced for span in field.spans),
+            "recall": recall,
+            "recall_overall": round(total["found"] / total["labelled"], 4),
+            **_residual(kept),
+            "second_look": second_look.result(),
+            "key_id": key_id(key),
+        }
 
 
 def _check_validated() -> None:
@@ -197,7 +192,7 @@ def _labels(shards: Iterable[pl.DataFrame]) -> dict[str, frozenset[str]]:
 
 
 def _searched(
-    path: Path, frame: pl.DataFrame, found: Findings, labels: dict[str, frozenset[str]]
+    path: Path, frame: pl.DataFrame, found: Findings, labels: dict[str, frozenset[str]], key: bytes
 ) -> list[Searched]:
     rows = []
     covered = frame.select(_is_covered().alias("covered"))["covered"]
@@ -218,7 +213,8 @@ def _searched(
             else []
             for text in texts
         ]
-        rows.append(Searched(path, row, texts, spans))
+        identity = pseudonym(key, "sample_id", row["source"], row["sample_id"])
+        rows.append(Searched(path, row, identity, texts, spans))
     return rows
 
 
@@ -276,10 +272,28 @@ def _replaced(rows: list[Searched], key: bytes, settings: Deidentify) -> list[Te
     return [result[number] for number in range(len(rows))]
 
 
-def _sample(rows: Sequence[tuple[Searched, Texts]], key: bytes) -> Iterator[str]:
+def _residual(kept: Sequence[tuple[Searched, Texts]]) -> dict[str, Any]:
+    """What is left outside surrogates by kind, and in how many records: originals, and what has a shape."""
+    left_over: Counter[str] = Counter()
+    for _, texts in kept:
+        left_over.update(texts.left_over)
+    shapes = audit.shapes(pl.Series([field for _, text in kept for field in text.uncovered], dtype=pl.String))
+    owner = pl.Series(
+        [number for number, (_, text) in enumerate(kept) for _ in text.uncovered], dtype=pl.Int64
+    )
+    shaped = set(owner.filter(shapes.sum_horizontal() > 0)) if len(owner) else set()
+    left_in = {number for number, (_, text) in enumerate(kept) if text.left_over}
+    residual = left_over + Counter({kind: int(shapes[kind].sum()) for kind in shapes.columns})
+    return {
+        "residual": {kind: residual[kind] for kind in sorted(residual)},
+        "residual_records": len(left_in | shaped),
+    }
+
+
+def _sample(rows: Sequence[tuple[Searched, Texts]]) -> Iterator[str]:
     """Inputs of English records without their surrogates, in an order that no arrival decides."""
     by_identity = sorted(
-        (pseudonym(key, "sample_id", searched.row["source"], searched.row["sample_id"]), texts.uncovered[0])
+        (searched.identity, texts.uncovered[0])
         for searched, texts in rows
         if findings.language(searched.row) in findings.ENGLISH
     )
@@ -317,10 +331,10 @@ def _own_numbers(rows: list[Searched], members: list[int]) -> set[tuple[str, str
 
 def _write(rows: list[tuple[Searched, Texts]], key: bytes) -> None:
     by_shard: dict[Path, list[Row]] = {}
+    sources = {source: pseudonym(key, "source", source) for source in {row.row["source"] for row, _ in rows}}
     seen: dict[str, Searched] = {}
     for searched, (texts, *_) in rows:
-        row = searched.row
-        identity = pseudonym(key, "sample_id", row["source"], row["sample_id"])
+        row, identity = searched.row, searched.identity
         if identity in seen:
             places = " and ".join(
                 f"shard {s.path.stem}, line {s.row['line']}" for s in (seen[identity], searched)
@@ -333,7 +347,7 @@ def _write(rows: list[tuple[Searched, Texts]], key: bytes) -> None:
             | {
                 "sample_id": identity,
                 "group_id": pseudonym(key, "group_id", _group(row)),
-                "source": pseudonym(key, "source", row["source"]),
+                "source": sources[row["source"]],
                 "input": texts[0].text,
                 "target": texts[1].text,
                 "answer_choices": choices if row["answer_choices"] is not None else None,

@@ -9,7 +9,8 @@ And how much of the PHI of generated, labelled documents is found at all. Counts
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipeline.deidentify.naming import name_forms
 from pipeline.deidentify.replace import Replaced
 from pipeline.deidentify.spans import Span
 from pipeline.deidentify.vocabulary import common_words
+from pipeline.deidentify.workers import Workers, result
 from pipeline.digests import code_digest, value_digest
 
 _MONTHS = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
@@ -87,42 +89,67 @@ def shapes(texts: pl.Series) -> pl.DataFrame:
     return pl.DataFrame({kind: texts.str.count_matches(pattern) for kind, pattern in SHAPES.items()})
 
 
-def second_look(texts: Iterable[str], min_score: float, depends_on: Mapping[str, object]) -> dict[str, Any]:
+class SecondLook:
     """What the models still find in texts whose surrogates are blanked out, up to LOOKED_AT characters.
 
     Names of authors, towns and the like that the detectors leave are counted too: this is an upper
-    bound to read, and no residual to gate on. ``depends_on``: what decides what is found, as for
-    findings; parts of the sample that were looked at before are not read again.
+    bound to read, and no residual to gate on. ``workers`` look while others go on; parts of the
+    sample that were looked at before are not read again. ``depends_on``: what decides what is
+    found, as for findings.
     """
-    chosen: list[str] = []
+
+    def __init__(
+        self, texts: Iterable[str], min_score: float, depends_on: Mapping[str, object], workers: Workers
+    ) -> None:
+        self._chosen = list(_first(texts))
+        parts: dict[str, list[str]] = {}
+        for text in self._chosen:
+            # By content, so that a new text changes one part and moves none to another.
+            parts.setdefault(value_digest(text)[0], []).append(text)
+        self._cache = Cache("deidentify")
+        audit = code_digest([Path(__file__)])
+        keyed = {
+            Cache.key(looked_at=value_digest(part), audit=audit, **dict(depends_on)): part
+            for part in parts.values()
+        }
+        self._known: Counter[str] = Counter()
+        self._running: dict[str, Future[dict[str, int]]] = {}
+        for key, part in keyed.items():
+            entry = self._cache.get(key)
+            if entry:
+                self._known.update(json.loads((entry / "found.json").read_text()))
+            else:
+                self._running[key] = workers.submit(look, part, min_score)
+
+    def result(self) -> dict[str, Any]:
+        """``records`` and ``characters`` looked at, and what was ``found``, by kind."""
+        found = self._known.copy()
+        for key, looking in self._running.items():
+            seen = result(looking)
+            with self._cache.put(key) as folder:
+                (folder / "found.json").write_text(json.dumps(seen))
+            found.update(seen)
+        return {
+            "records": len(self._chosen),
+            "characters": sum(map(len, self._chosen)),
+            "found": dict(sorted(found.items())),
+        }
+
+
+def look(texts: Sequence[str], min_score: float) -> dict[str, int]:
+    """By kind, how much the models find in ``texts`` where they read all of them."""
+    from pipeline.deidentify.detect import detector
+
+    return Counter(span.kind for spans in detector(min_score).unscreened(texts) for span in spans)
+
+
+def _first(texts: Iterable[str]) -> Iterator[str]:
     characters = 0
     for text in texts:
         if characters >= LOOKED_AT:
-            break
-        chosen.append(text)
+            return
+        yield text
         characters += len(text)
-    parts: dict[str, list[str]] = {}
-    for text in chosen:
-        # By content, so that a new text changes one part and moves none to another.
-        parts.setdefault(value_digest(text)[0], []).append(text)
-    found = sum((_looked_at(part, min_score, depends_on) for part in parts.values()), Counter[str]())
-    return {"records": len(chosen), "characters": characters, "found": dict(sorted(found.items()))}
-
-
-def _looked_at(texts: Sequence[str], min_score: float, depends_on: Mapping[str, object]) -> Counter[str]:
-    cache = Cache("deidentify")
-    key = Cache.key(
-        looked_at=value_digest(list(texts)), audit=code_digest([Path(__file__)]), **dict(depends_on)
-    )
-    entry = cache.get(key)
-    if entry:
-        return Counter(json.loads((entry / "found.json").read_text()))
-    from pipeline.deidentify.detect import detector
-
-    found = Counter(span.kind for spans in detector(min_score).unscreened(texts) for span in spans)
-    with cache.put(key) as folder:
-        (folder / "found.json").write_text(json.dumps(found))
-    return found
 
 
 def recall(

@@ -6,31 +6,25 @@ so that neither the number of processes nor other shards can change a result.
 
 import importlib.metadata
 import json
-import logging
-import multiprocessing
-import os
-import signal
-import tempfile
-import threading
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, as_completed
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
 from pipeline.cache import Cache
 from pipeline.deidentify.spans import Span
+from pipeline.deidentify.workers import Workers, result
 from pipeline.digests import code_digest, file_digest, value_digest
-from pipeline.errors import InputError, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.params import Deidentify
 from pipeline.records import CHOICE_TASK_TYPES, INVENTORY_TASK_TYPES
 from pipeline.stage import Progress
 
 CHUNK_CHARACTERS = 160_000
-"""Texts sent to a process at once: some seconds' work, and enough for full batches."""
+"""Texts sent to a process at once: some seconds' work, and enough for full batches. Of a small shard
+a quarter of it, so that all processes have work."""
 
 _AFTER_DETECTION = (
     "__main__",
@@ -41,6 +35,7 @@ _AFTER_DETECTION = (
     "naming",
     "preview",
     "replace",
+    "workers",
 )
 CODE = [
     Path(__file__).parents[1] / "records.py",
@@ -123,7 +118,8 @@ def of_shards(
     shards: dict[Path, pl.DataFrame],
     labelled: Sequence[str],
     settings: Deidentify,
-    key_id: str,
+    depends_on: Mapping[str, object],
+    workers: Workers,
     progress: Progress,
 ) -> tuple[dict[Path, Findings], list[list[Span]]]:
     """Findings of each shard and of the ``labelled`` texts, from the cache or by detection.
@@ -132,9 +128,8 @@ def of_shards(
     ``documents_detected`` and ``documents_reused``, without the labelled texts. Raises
     PipelineError that names shard and line where a text cannot be processed.
     """
-    inputs = depends_on(settings, key_id)
     wanted = {_LABELLED: _ordered(Document(text, False) for text in labelled)}
-    keys = {_LABELLED: Cache.key(labelled=value_digest(list(labelled)), **inputs)}
+    keys = {_LABELLED: Cache.key(labelled=value_digest(list(labelled)), **depends_on)}
     for path, frame in shards.items():
         wanted[path] = _ordered(
             document
@@ -142,7 +137,7 @@ def of_shards(
             for field in documents(row).values()
             for document in field
         )
-        keys[path] = Cache.key(shard=file_digest(path), **inputs)
+        keys[path] = Cache.key(shard=file_digest(path), **depends_on)
     cache = Cache("deidentify")
     found: dict[Path, Findings] = {}
     for path, order in wanted.items():
@@ -156,7 +151,7 @@ def of_shards(
     )
     done, total = 0, sum(len(document.text) for order in new.values() for document in order)
     parts: dict[Path, Findings] = {path: {} for path in new}
-    for path, chunk, spans in detected(new, settings):
+    for path, chunk, spans in detected(new, settings, workers):
         if isinstance(spans, Failure):
             raise _failed(path, shards.get(path), chunk[spans.place], spans.error)
         parts[path].update(zip(chunk, spans, strict=True))
@@ -235,109 +230,35 @@ def detect_chunk(chunk: Sequence[Document], min_score: float) -> list[list[Span]
         raise
 
 
-def detected(new: dict[Path, list[Document]], settings: Deidentify) -> Iterator[Detected]:
+def detected(new: dict[Path, list[Document]], settings: Deidentify, workers: Workers) -> Iterator[Detected]:
     """Every chunk with its findings, in whatever order they are ready."""
     chunks = [(path, chunk) for path, texts in new.items() for chunk in _chunks(texts)]
-    if settings.workers == 1 or len(chunks) < 2:
-        for path, chunk in chunks:
-            yield path, chunk, detect_chunk(chunk, settings.min_score)
-        return
+    if len(chunks) > 1:
+        workers.start()
     # The longest first, so that no process is left alone with one at the end.
     chunks.sort(key=lambda item: -sum(len(document.text) for document in item[1]))
-    yield from (_by_ray if settings.executor == "ray" else _by_processes)(chunks, settings)
-
-
-def _by_processes(chunks: Sequence[Chunk], settings: Deidentify) -> Iterator[Detected]:
-    pool = ProcessPoolExecutor(
-        min(settings.workers, len(chunks)),
-        multiprocessing.get_context("spawn"),
-        _start_process,
-        (os.getpid(),),
-    )
-    try:
-        running: dict[Future[list[list[Span]] | Failure], tuple[Path, list[Document]]] = {
-            pool.submit(detect_chunk, chunk, settings.min_score): (path, chunk) for path, chunk in chunks
-        }
-        while running:
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                path, chunk = running.pop(future)
-                yield path, chunk, future.result()
-    except BrokenProcessPool:
-        raise PipelineError(
-            "deidentify: a detecting process was killed, perhaps for want of memory: "
-            "run again, with a smaller deidentify.workers"
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _by_ray(chunks: Sequence[Chunk], settings: Deidentify) -> Iterator[Detected]:
-    """On the cluster of RAY_ADDRESS, or on this machine: the same function, so the same findings.
-
-    What Ray may write, a spilled object holds a chunk's texts, lies in a folder of ours alone
-    that goes with the run; a cluster's own folders are its owner's to protect.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise InputError("deidentify.executor is ray, which is not installed: pip install ray") from None
-    cluster = os.environ.get("RAY_ADDRESS")
-    with tempfile.TemporaryDirectory(prefix="ray") as folder:
-        local: dict[str, Any] = (
-            {} if cluster else {"num_cpus": settings.workers, "_temp_dir": folder, "include_dashboard": False}
-        )
-        ray.init(address=cluster or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
-        try:
-            detect = ray.remote(num_cpus=1)(_detect_quietly)
-            running = {detect.remote(chunk, settings.min_score): (path, chunk) for path, chunk in chunks}
-            while running:
-                for done in ray.wait(list(running))[0]:
-                    path, chunk = running.pop(done)
-                    yield path, chunk, ray.get(done)
-        except ray.exceptions.RayError as error:
-            raise PipelineError(
-                f"deidentify: Ray ended the detection with {type(error).__name__}: run again"
-            ) from None
-        finally:
-            ray.shutdown()
-
-
-def _detect_quietly(chunk: Sequence[Document], min_score: float) -> list[list[Span]] | Failure:
-    _quieten()
-    return detect_chunk(chunk, min_score)
+    running: dict[Future[list[list[Span]] | Failure], Chunk] = {}
+    for path, chunk in chunks:
+        future = workers.submit(detect_chunk, chunk, settings.min_score)
+        if future.done():
+            yield path, chunk, result(future)
+        else:
+            running[future] = path, chunk
+    for future in as_completed(running):
+        yield *running.pop(future), result(future)
 
 
 def _chunks(texts: Sequence[Document]) -> Iterator[list[Document]]:
+    """``texts`` in order, cut by nothing but themselves."""
+    total = sum(len(document.text) for document in texts)
+    full = min(CHUNK_CHARACTERS, max(CHUNK_CHARACTERS // 4, total // 8))
     chunk: list[Document] = []
     size = 0
     for document in texts:
         chunk.append(document)
         size += len(document.text)
-        if size >= CHUNK_CHARACTERS:
+        if size >= full:
             yield chunk
             chunk, size = [], 0
     if chunk:
         yield chunk
-
-
-def _start_process(parent: int) -> None:
-    """A detecting process prints nothing, leaves signals to its parent, and does not outlive it."""
-    _quieten()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _quieten() -> None:
-    """No line of a library's may hold a patient's text; one thread a process."""
-    import warnings
-
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
-    os.environ["OMP_NUM_THREADS"] = "1"

@@ -13,9 +13,11 @@ in what was found that are labelled as PHI; those of other labels (AGE, OTHER) c
 import gzip
 import io
 import json
+import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import zstandard
@@ -47,7 +49,7 @@ class Labelled(NamedTuple):
 
 
 class Recall(NamedTuple):
-    """Of one source and category; ``low`` and ``high``: 95 % interval of Wilson (scipy.stats.binomtest)."""
+    """Of one source and category; ``low`` and ``high``: 95 % interval (see wilson)."""
 
     source: str
     category: str
@@ -168,12 +170,20 @@ def _characters(text: str, spans: Iterable[tuple[int, int]]) -> set[int]:
     return {place for start, end in spans for place in range(start, end) if text[place].isalnum()}
 
 
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """95 % score interval of a proportion (Wilson 1927), without the second that scipy takes to import."""
+    z = NormalDist().inv_cdf(0.975)
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    half = z * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
+    scale = 1 + z * z / trials
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
 def _recall(
     source: str, category: str, hits: Sequence[bool], inside: int | None, marked: int | None
 ) -> Recall:
-    from scipy.stats import binomtest
-
-    interval = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
+    low, high = wilson(sum(hits), len(hits))
     told = category == ALL and inside is not None and marked
     return Recall(
         source,
@@ -181,7 +191,7 @@ def _recall(
         sum(hits),
         len(hits),
         sum(hits) / len(hits),
-        float(interval.low),
-        float(interval.high),
+        low,
+        high,
         inside / marked if told else None,  # type: ignore[operator]
     )

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.deidentify import detect, findings, labelled
+from pipeline.deidentify.workers import Workers
 from pipeline.params import Deidentify, Params
 from tests.bench import records
 from tests.bench.children import Result
@@ -86,8 +87,9 @@ def whole_set_presidio(share: int) -> Result:
 def _detected(order: Sequence[findings.Document], settings: Deidentify) -> Iterator[Any]:
     from pathlib import Path
 
-    for _, _, spans in findings.detected({Path("all"): list(order)}, settings):
-        yield from spans
+    with Workers(settings) as workers:
+        for _, _, spans in findings.detected({Path("all"): list(order)}, settings, workers):
+            yield from spans
 
 
 def _texts() -> list[str]:
