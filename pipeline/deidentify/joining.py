@@ -11,6 +11,7 @@ from pipeline.deidentify.eponyms import EPONYM_NOUN
 from pipeline.deidentify.known_names import WORD
 from pipeline.deidentify.places import TAIL
 from pipeline.deidentify.spans import Span
+from pipeline.deidentify.streets import LINK
 from pipeline.deidentify.subjects import begins, is_other
 from pipeline.deidentify.vocabulary import STATES, TITLES, common_words, is_term, names
 
@@ -29,8 +30,7 @@ _CODE = re.compile(r"(?<![\w-])\d{4,6}(?![\w-])|\d{2}-\d{3}|\d{5}-\d{3}")
 _NUMBER_BEFORE = re.compile(
     r"(?<![\w-])(?:(?:Flat|Studio|Unit|Apt\.?)[ ](?=$|\d)|\d{1,6}[A-Za-z]?,?[ \n]){1,3}$"
 )
-_SMALL = r"(?:de|da|do|dos|das|del|della|di|la|le|les|las|los|el|am|an|der|den|sur|of|the|na|nad|ob|nan|ter|ten|aan|bij|op|im|bei|pod|upon|on)"
-_CITY = rf"{WORD}(?:[ -](?:{_SMALL}\b|{WORD})){{0,5}}"
+_CITY = rf"{WORD}(?:[ -](?:{LINK}\b|{WORD})){{0,5}}"
 _GAP = r"\.?[,\s]{1,4}"
 _CONTINUED = [
     re.compile(pattern)
@@ -38,26 +38,31 @@ _CONTINUED = [
         # Apt. 12, and a town to the end of the line
         rf"{_GAP}{_UNIT}(?:{_GAP}(?!{_UNIT}){_CITY}(?:[ ][A-Z]{{2}})?(?=[.,\n]|$))?",
         # a town in whatever case, and a line that begins with a comma and a state
-        r"\n?[ ]?[^\n\d]{2,40}\n,[ ](?:[A-Z]{2,3}|nan|[a-z]{2})(?=\n)",
-        # Town, Country 12345
-        rf"(?:{_GAP}(?:{_SMALL}\b|{WORD})){{0,8}}{_GAP}\d{{4,6}}(?![\w-])",
+        r"(?:\n?[ ]?[^\n\d]{2,40})?\n,[ ](?:[A-Z]{2,3}|nan|[a-z]{2})(?=\n)",
         # 12345 Town, H-1234 Town, 1234 AB, Town
-        rf"{_GAP}(?:[A-Z]{{1,2}}-)?(?:\d{{4,8}}|\d{{2}}-\d{{3}}|\d{{5}}-\d{{3}}|\d{{3}}[ ]\d{{2}})(?:[ ]?[A-Z]{{2}}\b)?,?[ ]{_CITY}",
+        rf"{_GAP}(?:[A-Z]{{1,2}}-)?(?:\d{{4,8}}|\d{{2}}-\d{{3}}|\d{{5}}-\d{{3}}|\d{{3}}[ ]\d{{2}})(?:[ ]?[A-Z]{{2}}\b)?,?[ \n]{_CITY}",
+        # Town, Country 12345
+        rf"(?:{_GAP}(?:{LINK}\b|{WORD})){{0,8}}{_GAP}\d{{4,6}}(?![\w-])",
         # Town, ON K1A 0B1 and AB1 2CD
         rf"(?:{_GAP}{WORD}){{0,4}}{_GAP}(?:[A-Z]\d[A-Z][ ]?\d[A-Z]\d|[A-Z]{{1,2}}\d[A-Z\d]?[ ]\d[A-Z]{{2}})(?![\w-])",
         # a town after its postal code, where the clause ends with it
-        rf"(?:(?<=\d{{5}})|(?<=-\d{{3}}))[ ](?:{_SMALL}[ ])?{_CITY}(?=[ ]?[,.\n/]|$)",
+        rf"(?:(?<=\d{{5}})|(?<=-\d{{3}}))[ ](?:{LINK}[ ])?{_CITY}(?=[ ]?[,.\n/]|$)",
         # (RC), / TO
         r"[ ](?:\([A-Z]{2}\)|/[ ][A-Z]{2}\b)",
     )
 ]
 """What goes on from a street and number: units, towns, states and postal codes."""
-_TOWN_AT_THE_END = re.compile(rf",[ ](?P<town>{_CITY})(?=[,.\n]|$)")
+_TOWN_AT_THE_END = re.compile(rf",[ ](?P<town>{_CITY})(?=[,.\n]|[ ]\(|$)")
 _AFTER_INITIAL = re.compile(rf"[ ][A-Z]\.?[ ](?P<name>{WORD})(?![\w-])")
 _TAIL_AFTER = re.compile(
     rf"(?:['’]s)?(?:[ ](?:of[ ]|and[ ]|&[ ])?{WORD}){{0,2}}?(?:(?:[ ]{TAIL}){{1,3}}|[ ](?:county[ ])?hosp(?:ital)?\b)"
 )
 _STATE_AFTER = re.compile(rf",?[ ](?:{'|'.join(STATES)}|Mass|Calif|Penn|Fla|Tex)\b")
+_REST_OF_TOWN = re.compile(
+    rf"(?:[ -](?:ob|op|pri|na|nad|pod|v|aan|bij|sur|upon|do|da|dos|das|del?|della|di|am|an der)[ -]{WORD})+"
+)
+"""Of a town whose name has small words of no English sentence."""
+_TOWN_OF_FACILITY = re.compile(rf"(?:,[ ]|[ ]in[ ])(?P<town>{WORD}(?:[ ]{WORD}){{0,2}})(?=[,.;?!]|\s*$)")
 _ANOTHER_BEFORE = re.compile(rf"(?<![\w.@/-])(?P<name>{WORD})(?:[ ]?,[ ]|,?[ ](?:and|&)[ ])$")
 _WORD_BEFORE = re.compile(rf"(?<![\w.@/-])(?P<word>{WORD})[ ]$")
 _WORD_AFTER = re.compile(rf"[ ](?P<word>{WORD})(?![\w@/-])")
@@ -86,12 +91,22 @@ def _completed(text: str, span: Span) -> Span:
         return span
     before = _NUMBER_BEFORE.search(text, max(0, span.start - 20), span.start)
     start, end = before.start() if before else span.start, span.end
+    end = _continued(text, end)
+    town = _town_at_the_end(text, end)
+    return Span(start, _continued(text, town.end()) if town else end, span.kind)
+
+
+def _continued(text: str, end: int) -> int:
     while after := next((found for form in _CONTINUED if (found := form.match(text, end))), None):
         end = after.end()
+    return end
+
+
+def _town_at_the_end(text: str, end: int) -> re.Match[str] | None:
     town = _TOWN_AT_THE_END.match(text, end)
-    if town and not any(word.lower() in TITLES or is_term(word) for word in town["town"].split()):
-        end = town.end()
-    return Span(start, end, span.kind)
+    if town and any(word.lower() in TITLES or is_term(word) for word in town["town"].split()):
+        return None
+    return town
 
 
 def _named_whole(text: str, span: Span) -> Span:
@@ -111,8 +126,13 @@ def _with_tail(text: str, span: Span) -> Span:
     tail = _TAIL_AFTER.match(text, span.end)
     if tail and not EPONYM_NOUN.match(text, span.end):
         return Span(span.start, tail.end(), "FACILITY")
-    state = _STATE_AFTER.match(text, span.end)
-    return span._replace(end=state.end()) if state else span
+    state = _STATE_AFTER.match(text, span.end) or _REST_OF_TOWN.match(text, span.end)
+    if state:
+        return span._replace(end=state.end())
+    town = _TOWN_OF_FACILITY.match(text, span.end) if span.kind == "FACILITY" else None
+    if town and not any(is_term(word) or word.lower() in common_words() for word in town["town"].split()):
+        return span._replace(end=town.end())
+    return span
 
 
 def _is_one_address(text: str, last: Span, span: Span) -> bool:
@@ -137,8 +157,8 @@ def _others(text: str, spans: Sequence[Span]) -> list[Span]:
         if surname and surname.start("name") not in starts and not is_term(surname["name"]):
             found.append(Span(span.end + 1, surname.end(), "NAME"))
         start = span.start
-        while (other := _ANOTHER_BEFORE.search(text, max(0, start - 40), start)) and not is_other(
-            other["name"], begins(text, other.start("name"))
+        while (other := _ANOTHER_BEFORE.search(text, max(0, start - 40), start)) and not (
+            is_other(other["name"], begins(text, other.start("name"))) and _is_word(other["name"])
         ):
             start = other.start("name")
             if start in starts:
@@ -152,3 +172,8 @@ def _others(text: str, spans: Sequence[Span]) -> list[Span]:
             if known and not match["name"].isupper() and not EPONYM_NOUN.match(text, match.end()):
                 found.append(Span(*match.span("name"), "NAME"))
     return found
+
+
+def _is_word(text: str) -> bool:
+    """Too short, or too common a word for the first of "Ling and Ada"."""
+    return len(text) < 3 or text.isupper() or is_term(text) or text.lower() in common_words()

@@ -110,6 +110,28 @@ SHAPES = [
         _is_ip,
     ),
     Shape("0", "ID", re.compile(r"(?<![\w-])(?P<phi>\d{3}-\d{2}-\d{4})(?![\w-])"), None),
+    Shape(
+        "0",
+        "ID",
+        re.compile(
+            r"\b(?i:plates?|tags?|registration)(?:[ ](?:number|no\.?|is|was|with|reads?|#))*:?[ ]"
+            r"(?P<phi>[A-Z]{1,3}[ -]?\d{2,4}(?:[ -]?[A-Z]{1,3})?|\d{1,4}[ -]?[A-Z]{2,3})(?![\w-])"
+        ),
+    ),
+    Shape(
+        "0",
+        "ID",
+        # A vehicle's: 17 characters without I, O and Q.
+        re.compile(r"(?<![\w-])(?P<phi>(?=[A-Z]*\d)(?=\d*[A-Z])[A-HJ-NPR-Z\d]{17})(?![\w-])"),
+    ),
+    Shape(
+        "0",
+        "ID",
+        re.compile(
+            r"\b(?:[Ii]mplant|[Dd]evice|[Pp]acemaker|[Vv]accine|[Gg]raft|[Ss]tent|[Vv]alve)(?:[ ]\w+)?[ ](?i:lot|serial|model|batch)\b"
+            r"(?:[ ](?:number|no\.?|is|was|#))*:?[ ](?P<phi>(?=[A-Z\d-]*\d{3})[A-Z\d]+(?:-[A-Z\d]+)*)(?![\w-])"
+        ),
+    ),
     Shape("0", "ID", re.compile(r"(?<![\w-])(?P<phi>\d(?:[ -]?\d){11,18})(?![\w-])"), _luhn),
     Shape(
         "0",

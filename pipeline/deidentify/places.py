@@ -9,7 +9,7 @@ from pipeline.deidentify.known_names import WORD
 from pipeline.deidentify.lists import words
 from pipeline.deidentify.shape import Shape
 from pipeline.deidentify.spans import Span
-from pipeline.deidentify.streets import PART, PARTS, RARE_STREET, STREET, STREET_WORLDWIDE, WITH_UNIT
+from pipeline.deidentify.streets import LINK, PART, PARTS, RARE_STREET, STREET, STREET_WORLDWIDE, WITH_UNIT
 from pipeline.deidentify.vocabulary import (
     AMBIGUOUS,
     CITY_ABBREVIATIONS,
@@ -50,7 +50,7 @@ _LONG_COUNTRY = "|".join(
 )
 """Names of several words mean nothing else."""
 _HOSPITALS = "|".join(sorted(map(re.escape, HOSPITALS), key=len, reverse=True))
-_TOWN = rf"(?:(?:St|Ft|Mt)\.?[ ])?{WORD}(?:[ ](?:de|del|da|do|di|la|le|am|an|der|on|upon|sur)[ ]{WORD}|[ ]{WORD}){{0,3}}"
+_TOWN = rf"(?:(?:St|Ft|Mt)\.?[ ])?{WORD}(?:[ -](?:{LINK}[ -])?{WORD}){{0,3}}"
 _TOWN_PLACES = (
     re.compile(
         r"\b(?i:in|near|from|to|at|around|outside|via|of|visited|visiting|leaving|reached)[ ]"
@@ -87,6 +87,12 @@ _GENERIC = r"(?:General|City|County|Community|Memorial|University|Regional|Distr
 
 def _is_street(match: re.Match[str]) -> bool:
     return not any(is_medical(word) for word in re.findall(r"[^\W\d_]+", match["phi"]))
+
+
+def _is_named_street(match: re.Match[str]) -> bool:
+    """What stands before a suffix that is a word of medicine elsewhere: "Key", "Center"."""
+    head = match.string[match.start("phi") : match.start("suffix")]
+    return not any(is_medical(word) for word in re.findall(r"[^\W\d_]+", head))
 
 
 def _is_place(text: str) -> bool:
@@ -130,17 +136,22 @@ def _is_called(match: re.Match[str]) -> bool:
     return any(word not in plain and not is_medical(word) for word in words[:-1])
 
 
+def _is_called_so(match: re.Match[str]) -> bool:
+    """What somebody comes from that no word of medicine or English is part of, and no unit."""
+    return match["phi"] not in _UNITS and _is_place(match["phi"])
+
+
 SHAPES = [
     Shape("0", "ADDRESS", re.compile(rf"(?P<phi>{ADDRESS.pattern})"), None),
     Shape(
         "0",
         "ADDRESS",
         re.compile(
-            rf"(?<![\w.-])(?P<phi>\d{{2,6}}[A-Za-z]?[ ]{WORD}(?:[ ]{WORD}){{0,2}}?[ ]{RARE_STREET}(?:{_UNIT})?)"
-            r"(?=[ ]?[,.\n]|$)",
+            rf"(?<![\w.-])(?P<phi>(?:\d{{2,6}}[A-Za-z]?|\d(?=[^\n,.]+\n))[ ]{WORD}(?:[ ]{WORD}){{0,2}}?"
+            rf"[ ](?P<suffix>{RARE_STREET})(?:{_UNIT})?)(?=[ ]?[,.\n]|$)",
             re.M,
         ),
-        _is_street,
+        _is_named_street,
     ),
     Shape("0", "ADDRESS", re.compile(rf"(?<![\w-])(?P<phi>{WITH_UNIT})"), _is_street),
     Shape("0", "ADDRESS", re.compile(rf"(?<![\w-])(?P<phi>{STREET_WORLDWIDE})"), _is_street),
@@ -347,7 +358,7 @@ SHAPES = [
         re.compile(
             rf"\b(?:admitted|treated|seen|presented|visit|care|surgery|procedure|transferred|evaluated|hospitalized|diagnosed|tx['’]d|done|"
             rf"followed|carried\s+out\s+on\s+\S+)\s+(?:to|at)\s+(?:the\s+)?"
-            rf"(?P<phi>{WORD}(?:[ ]{WORD}){{0,2}})(?=\s+(?:on|for|in|by|last|from)\b|[,.;?)]|\s*$)"
+            rf"(?P<phi>{WORD}(?:[ ](?:{LINK}[ ])?{WORD}){{0,3}})(?=\s+(?:on|for|in|by|last|from)\b|[,.;?)]|\s*$)"
         ),
         lambda match: _is_place(match["phi"]),
     ),
@@ -356,6 +367,73 @@ SHAPES = [
         "FACILITY",
         re.compile(rf"(?:{_AT}|\()(?P<phi>(?:{_HOSPITALS})(?:\s+Health)?)\b"),
         None,
+    ),
+    Shape(
+        " from ",
+        "FACILITY",
+        re.compile(
+            r"\b(?:discharged|released|transferred|transfer|referred|records|notes|letter)[ ]from[ ](?:the[ ])?"
+            rf"(?P<phi>{WORD}(?:[ ]{WORD}){{0,2}})(?=[ ](?:with|w/|after|yesterday|today|last|this|on|for|in)(?![\w-])|[,.;?)]|\s*$)"
+        ),
+        _is_called_so,
+    ),
+    Shape(
+        "Dr",
+        "FACILITY",
+        re.compile(
+            rf"\bDr\.?[ ](?:{WORD}[ ]){{1,2}}(?:at|of|from)[ ](?:the[ ])?(?P<phi>{WORD}(?:[ ]{WORD}){{0,2}})(?![\w-])"
+        ),
+        _is_called_so,
+    ),
+    Shape(
+        "",
+        "FACILITY",
+        re.compile(rf"(?<![\w-])(?P<phi>{_HOSPITALS})(?=[ ](?:pt|patient|resident|inpatient|outpatient)\b)"),
+        None,
+    ),
+    Shape(
+        "",
+        "LOCATION",
+        re.compile(
+            rf"(?<![\w-])(?P<phi>{WORD}(?:[ ]{WORD}){{0,2}})(?=[ ](?:pt|patient|resident|native)[ ](?:with|w/|who|here|on)(?![\w-]))"
+        ),
+        lambda match: _town(match["phi"]) == match["phi"] and _is_place(match["phi"]),
+    ),
+    Shape(
+        " area",
+        "LOCATION",
+        re.compile(rf"\b(?:in|from|around|near)[ ]the[ ](?:greater[ ])?(?P<phi>{_TOWN})(?=[ ]area\b)"),
+        lambda match: _is_place(match["phi"]),
+    ),
+    Shape(
+        " from ",
+        "LOCATION",
+        re.compile(
+            rf"\b(?:flew|drove|travell?ed|moved|flying|driving|transferred|commutes)[ ]from[ ](?P<phi>{_TOWN})(?=[ ]to[ ])"
+        ),
+        lambda match: _is_place(match["phi"]),
+    ),
+    Shape(
+        " to ",
+        "LOCATION",
+        re.compile(
+            rf"\b(?:flew|drove|travell?ed|moved|flying|driving|commutes)[ ]from[ ]{_TOWN}[ ]to[ ](?P<phi>{_TOWN})(?=[,.;?!]|\s*$)"
+        ),
+        lambda match: _is_place(match["phi"]),
+    ),
+    Shape(
+        "County",
+        "LOCATION",
+        re.compile(
+            rf"\b(?:in|of|from|near|to)[ ](?P<phi>(?:{WORD}[ ]){{1,3}}County)\b(?![ ](?:Jail|Hospital|General))"
+        ),
+        lambda match: not any(is_medical(word) for word in match["phi"].split()[:-1]),
+    ),
+    Shape(
+        " office ",
+        "LOCATION",
+        re.compile(rf"\b[Tt]he[ ](?P<phi>{_TOWN})(?=[ ]office[ ](?:is|was|will|opens?|closes?|has)\b)"),
+        lambda match: _is_place(match["phi"]),
     ),
     Shape(
         "",
