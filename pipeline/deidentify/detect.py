@@ -6,11 +6,12 @@
 Organisations and nationalities are not asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 from pipeline.deidentify import patterns
+from pipeline.deidentify.casing import recased
 from pipeline.deidentify.entities import accepted
 from pipeline.deidentify.joining import joined
 from pipeline.deidentify.models import ModelsEngine
@@ -83,15 +84,23 @@ class Detector:
         )
 
     def detect(self, texts: Sequence[str]) -> list[list[Span]]:
-        """Findings of each text, in order, not overlapping."""
-        found = []
+        """Findings of each text, in order, not overlapping.
+
+        Short texts without capitals, or of nothing else, are read with capitals as well.
+        """
+        found = list(self._found(texts))
+        again = {number: capitals for number, text in enumerate(texts) if (capitals := recased(text))}
+        for number, more in zip(again, self._found(list(again.values())), strict=True):
+            found[number] = resolve([*found[number], *more], texts[number])
+        return found
+
+    def _found(self, texts: Sequence[str]) -> Iterator[list[Span]]:
         for text, artifacts in self._engine.nlp_engine.process_batch(list(texts), "en"):
             results = self._engine.analyze(
                 text, language="en", nlp_artifacts=artifacts, score_threshold=self._min_score
             )
             spans = resolve((Span(r.start, r.end, r.entity_type) for r in results), text)
-            found.append(joined(text, spans))
-        return found
+            yield joined(text, spans)
 
     def unscreened(self, texts: Sequence[str]) -> list[list[Span]]:
         """What the models find in each text where they read all of it, without patterns."""
