@@ -99,7 +99,11 @@ def test_longest_common_subsequence_of_a_known_pair() -> None:
     assert longest_common_subsequence("", "abc") == longest_common_subsequence("abc", "") == 0
 
 
-@pytest.mark.parametrize("name", METRICS)
+PLAIN = [name for name in METRICS if not name.startswith(("promptcblue_", "moelora_"))]
+"""Metrics that read the plain formats."""
+
+
+@pytest.mark.parametrize("name", [n for n in PLAIN if n not in ("relation_micro_f1", "event_micro_f1")])
 def test_gold_scores_one_and_nothing_scores_zero(name: str) -> None:
     rows = [Row("Disease: asthma; otitis media", "en"), Row("Disease: gout", "en")]
     assert score(name, rows, [row.target for row in rows]) == 1
