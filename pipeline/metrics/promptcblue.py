@@ -97,9 +97,9 @@ def terms(row: Row, answer: str) -> Items:
     return [term for term in dict.fromkeys(named) if term and term in (row.choices or ())]
 
 
-def events(_row: Row, answer: str) -> Items:
+def events(_row: Row, answer: str) -> list[tuple[Hashable, ...]]:
     """(subject, state, descriptions, sites) of CHIP-CDEE; the order of a list counts."""
-    found = []
+    found: list[tuple[Hashable, ...]] = []
     for line in answer.split("\n")[1:]:
         fields = dict.fromkeys(EVENT_FIELDS, "")
         for part in line.split("；"):
@@ -197,9 +197,13 @@ def no_label(row: Row, answer: str) -> bool:
     return not label(answer) or (choices is not None and label(answer) not in choices)
 
 
-def no_items(parse: Parser) -> Callable[[Row, str], bool]:
-    """Whether nothing can be read from an answer that does not say that there is nothing."""
-    return lambda row, answer: not parse(row, answer) and NOTHING not in answer
+def _no_terms(row: Row, answer: str) -> bool:
+    """Whether an answer names none of the terms and does not say that there is none."""
+    return not terms(row, answer) and NOTHING not in answer
+
+
+def _no_events(row: Row, answer: str) -> bool:
+    return NOTHING not in answer and not any(subject for subject, *_ in events(row, answer))
 
 
 def _no_types(row: Row, answer: str) -> bool:
@@ -227,8 +231,8 @@ def no_sections(_row: Row, answer: str) -> bool:
 FORMATS: dict[str, tuple[Parser, Callable[[Row, str], bool]]] = {
     "ner": (entities, _no_types),
     "relation": (relations, _no_relations),
-    "normalization": (terms, no_items(terms)),
-    "event": (events, no_items(events)),
+    "normalization": (terms, _no_terms),
+    "event": (events, _no_events),
     "finding": (findings, no_status),
 }
 """What the F1 of sets counts in an answer, and when the answer is malformed."""

@@ -120,6 +120,22 @@ def test_a_status_that_is_no_choice_is_wrong_and_malformed() -> None:
     assert malformed("extraction", row, answer, TASKS["imcs-v2-sr"])
 
 
+@pytest.mark.parametrize(
+    ("task", "answer"),
+    [
+        ("cmeee-v2", "哮喘"),
+        ("cmeie", "头实体为哮喘，尾实体为沙丁胺醇。"),
+        ("chip-cdn", "感冒"),
+        ("chip-cdee", "临床发现事件如下：\n疼痛"),
+        ("chip-mdcfnpc", "如下：\n腹痛"),
+        ("chip-sts", "也许"),
+        ("imcs-v2-mrg", "主诉：咳嗽"),
+    ],
+)
+def test_an_answer_that_is_not_of_its_format_is_malformed(task: str, answer: str) -> None:
+    assert malformed("extraction", GOLD[task][0], answer, TASKS[task])
+
+
 def test_text_that_is_no_label_lowers_macro_f1_as_a_label_of_its_own() -> None:
     rows = [Row(target, "zh", ("甲", "乙")) for target in ("甲", "甲", "乙")]
     answers = ["甲", "不知道", "乙"]
