@@ -93,7 +93,7 @@ def _count(name: str, frames: Predictions) -> tuple[Predictions, dict[str, Float
         for target, language, choices in first.select("target", "language", "answer_choices").iter_rows()
     ]
     answers = {system: frame["prediction"].to_list() for system, frame in frames.items()}
-    labels = metrics.label_space(rows, *answers.values())
+    labels = metrics.label_space(rows, *answers.values(), metric=name)
     counted, groups = {}, {}
     for system, frame in frames.items():
         counts = METRICS[name].statistics(rows, answers[system], labels)
@@ -104,7 +104,7 @@ def _count(name: str, frames: Predictions) -> tuple[Predictions, dict[str, Float
             "task",
             "group_id",
             "prediction",
-            pl.Series("malformed", [metrics.malformed(*row) for row in kinds], pl.Boolean),
+            pl.Series("malformed", [metrics.malformed(*row, metric=name) for row in kinds], pl.Boolean),
             *(pl.Series(c, columns.get(c, [None] * len(frame)), pl.Float64) for c in PREDICTION_COLUMNS),
         )
         groups[system] = statistics.by_group(counts, first["group_id"].to_list())

@@ -99,7 +99,11 @@ def test_longest_common_subsequence_of_a_known_pair() -> None:
     assert longest_common_subsequence("", "abc") == longest_common_subsequence("abc", "") == 0
 
 
-@pytest.mark.parametrize("name", METRICS)
+PLAIN = [name for name in METRICS if not name.startswith(("promptcblue_", "moelora_"))]
+"""Metrics that read the plain formats."""
+
+
+@pytest.mark.parametrize("name", [n for n in PLAIN if n not in ("relation_micro_f1", "event_micro_f1")])
 def test_gold_scores_one_and_nothing_scores_zero(name: str) -> None:
     rows = [Row("Disease: asthma; otitis media", "en"), Row("Disease: gout", "en")]
     assert score(name, rows, [row.target for row in rows]) == 1
@@ -165,6 +169,43 @@ def test_what_is_malformed(
     task_type: str, choices: tuple[str, ...] | None, answer: str, expected: bool
 ) -> None:
     assert malformed(task_type, Row("x", "en", choices), answer) is expected
+
+
+@pytest.mark.parametrize(
+    ("metric", "answer", "expected"),
+    [
+        ("relation_micro_f1", "treats: aspirin | headache; ibuprofen|fever\nnone", False),
+        ("relation_micro_f1", "treats: none", False),
+        ("relation_micro_f1", "treats: aspirin", True),
+        ("relation_micro_f1", "treats: aspirin | headache | fever", True),
+        ("relation_micro_f1", "causes: aspirin | ulcer", True),
+        ("event_micro_f1", "treats: drug = aspirin, ibuprofen; dose = 1 g", False),
+        ("event_micro_f1", "treats: aspirin", True),
+        ("event_micro_f1", "drug = aspirin", True),
+    ],
+)
+def test_relations_and_events_have_forms_of_their_own(metric: str, answer: str, expected: bool) -> None:
+    assert malformed("relation", Row("x", "en", ("treats",)), answer, metric) is expected
+
+
+def test_a_triple_or_an_event_counts_only_where_all_of_it_is_right() -> None:
+    triples = [Row("treats: aspirin | headache; aspirin | fever", "en")]
+    assert score("relation_micro_f1", triples, ["Treats: Aspirin|fever; aspirin | headache"]) == 1
+    assert score("relation_micro_f1", triples, ["treats: aspirin | fever; fever | aspirin"]) == 0.5
+    event = [Row("fracture: site = left arm, hand; state = old", "en")]
+    assert score("event_micro_f1", event, ["fracture: state=old; site = hand, left arm"]) == 1
+    assert score("event_micro_f1", event, ["fracture: state = old; site = hand"]) == 0
+
+
+def test_bleu_counts_over_the_whole_test_set() -> None:
+    rows = [Row("the patient has a fever", "en"), Row("no", "en"), Row("没有发热和咳嗽", "zh")]
+    assert score("bleu", rows, [row.target for row in rows]) == 1
+    assert score("bleu", rows[1:2], ["no"]) == 0  # no 4-gram anywhere
+    assert score("bleu", rows, ["the patient has a cough", "no", ""]) < 0.7
+
+
+def test_an_empty_answer_is_wrong_where_the_target_is_empty_too() -> None:
+    assert all(score(name, [Row("", "en")], [""]) == 0 for name in PLAIN)
 
 
 def test_a_malformed_answer_adds_no_label_of_its_own() -> None:

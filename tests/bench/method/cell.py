@@ -126,11 +126,13 @@ def _count(answered: pl.DataFrame, params: Params) -> dict[str, Any]:
             metrics.Row(target, language, tuple(choices) if choices else None)
             for target, language, choices in frame.select("target", "language", "answer_choices").iter_rows()
         ]
-        counts = METRICS[name].statistics(rows, answers, metrics.label_space(rows, answers))
+        counts = METRICS[name].statistics(rows, answers, metrics.label_space(rows, answers, metric=name))
         found[str(task)] = {
             "metric": name,
             "rows": len(rows),
-            "malformed": sum(metrics.malformed(kind, *pair) for pair in zip(rows, answers, strict=True)),
+            "malformed": sum(
+                metrics.malformed(kind, *pair, name) for pair in zip(rows, answers, strict=True)
+            ),
             "statistics": by_group(counts, frame["group_id"].to_list()).tolist(),
         }
     return found

@@ -1,0 +1,1 @@
+"""Evaluation and gates, measured: metrics, quickness, uncertainty."""
