@@ -151,7 +151,8 @@ class Evaluate(Section):
     batch_tokens: Positive = 3000  # prompt tokens computed at once, padding included
     max_tokens: Positive = 512  # of a prompt; a longer one loses its middle, as in training
     max_new_tokens: Positive = 64
-    resamples: Positive = 9999  # of the bootstrap and the randomisation test
+    # of the bootstrap and the randomisation test; fewer could not reach the gate's levels
+    resamples: Annotated[int, Field(ge=999)] = 9999
     seed: int = 17
     tasks: dict[str, TaskEvaluation] = {}
 
@@ -170,13 +171,26 @@ class Override(Section):
     reason: str
 
 
+class ErrorShares(Section):
+    """Parts of 1 - confidence, relative to each other; rules not in use leave theirs to the rest."""
+
+    no_harm: PositiveFloat = 8.0
+    no_harm_reference: PositiveFloat = 2.0
+    mean_not_worse: PositiveFloat = 1.0
+    worst_task: PositiveFloat = 1.0
+    slices: PositiveFloat = 2.0
+
+
 class Gate(Section):
     floors: dict[str, Share] = {}  # lowest score by task; `default` for the others
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95  # that a harmless candidate passes
+    error_shares: ErrorShares = ErrorShares()
     margin: Share = 0.05  # loss that must be excluded before a task counts as decided
     undecided: Literal["allow", "approve", "block"] = "approve"
+    slices: Literal["report", "block"] = "report"  # of languages, lengths, rare labels
     min_phi_recall: Share = 0.9
     max_residual_rate: Share = 0.01  # records with residual findings / records
+    min_effective_epochs: Annotated[float, Field(ge=0)] = 0.0  # of the task repeated least
     max_effective_epochs: PositiveFloat = 10.0
     override: Override | None = None
 

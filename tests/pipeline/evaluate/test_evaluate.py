@@ -14,7 +14,7 @@ from pipeline.digests import canonical_json, folder_digest, listing, listing_dig
 from pipeline.errors import DataError, InputError, ParamsError, Stopped
 from pipeline.evaluate.__main__ import run
 from pipeline.export import write_task_lora
-from pipeline.gate import judge
+from pipeline.gate.__main__ import judge
 from pipeline.moelora import saving
 from pipeline.params import Params
 from pipeline.records import RECORD_SCHEMA
@@ -23,7 +23,7 @@ from tests.conftest import Checkout
 from tests.pipeline.evaluate.conftest import TASKS, make_adapter
 
 SECRET = "unmistakable"
-SMALL = {"compute__threads": 1, "evaluate__max_new_tokens": 6, "evaluate__resamples": 200}
+SMALL = {"compute__threads": 1, "evaluate__max_new_tokens": 6, "evaluate__resamples": 999}
 
 
 def test_rows() -> pl.DataFrame:
