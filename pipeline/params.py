@@ -4,6 +4,7 @@
 16
 """
 
+import math
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -151,8 +152,7 @@ class Evaluate(Section):
     batch_tokens: Positive = 3000  # prompt tokens computed at once, padding included
     max_tokens: Positive = 512  # of a prompt; a longer one loses its middle, as in training
     max_new_tokens: Positive = 64
-    # of the bootstrap and the randomisation test; fewer could not reach the gate's levels
-    resamples: Annotated[int, Field(ge=999)] = 9999
+    resamples: Positive = 9999  # of the bootstrap and the randomisation test
     seed: int = 17
     tasks: dict[str, TaskEvaluation] = {}
 
@@ -226,6 +226,17 @@ class Params(Section):
     evaluate: Evaluate
     gate: Gate
     publish: Publish
+
+    @model_validator(mode="after")
+    def _tests_can_block(self) -> "Params":
+        shares = list(self.gate.error_shares.model_dump().values())
+        level = (1 - self.gate.confidence) * min(shares) / sum(shares)
+        if 1 / (1 + self.evaluate.resamples) > level:
+            raise ValueError(
+                f"evaluate.resamples {self.evaluate.resamples} cannot give a p as small as the smallest "
+                f"of gate.error_shares asks for: set {math.ceil(1 / level)} or more"
+            )
+        return self
 
     @classmethod
     def load(cls, path: Path = paths.PARAMS) -> "Params":

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.digests import value_digest
 from pipeline.evaluate.statistics import TOTALS
 from pipeline.metrics import Floats, Metric
 
@@ -31,16 +32,19 @@ class Swaps:
     """Which groups are swapped in each of ``draws`` randomisations.
 
     Eight groups share an octet: a random byte for each randomisation, made from ``seed`` and the
-    octet's number whenever it is needed. So nothing of the size groups x draws is ever held.
+    octet's number whenever it is needed (Philox, whose streams are told apart by a key). So
+    nothing of the size groups x draws is ever held.
     """
 
     def __init__(self, seed: int, draws: int, groups: Iterable[str]) -> None:
-        self.seed, self.draws = seed, draws
+        self.draws = draws
+        self._key = int(value_digest([seed, "randomisation"])[:16], 16)
         self.places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
 
     def octet(self, number: int) -> NDArray[np.uint8]:
         """The octet's value in each randomisation, ``[draws]``."""
-        return np.random.default_rng([self.seed, number]).integers(0, 256, self.draws, dtype=np.uint8)
+        words = np.random.Philox(key=[self._key, number]).random_raw(-(-self.draws // 8))
+        return words.astype("<u8", copy=False).view(np.uint8)[: self.draws]
 
 
 @dataclass(frozen=True)
