@@ -18,8 +18,8 @@ from scipy.sparse import csr_array
 from pipeline.digests import value_digest
 from pipeline.metrics import Floats, Metric
 
-WEIGHTS = 1 << 17
-"""Group weights drawn at once (1 MiB): small enough for a processor's cache."""
+WEIGHTS = 1 << 16
+"""Group weights drawn at once (512 KiB): small enough for a processor's cache."""
 
 TOTALS = 1 << 20
 """Totals of statistics computed at once (8 MiB), however many labels a metric has."""
