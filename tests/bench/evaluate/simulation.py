@@ -61,11 +61,10 @@ def curve(repeats: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        "loss", title=f"one task of {TASKS} worse, {HARMED_ROWS} rows, {repeats} candidates: blocked"
-    )
+    title = f"one task of {TASKS} worse, {HARMED_ROWS} rows, {repeats} candidates: blocked, by discordance"
+    table = Table("loss", title=title)
     for discordance in DISCORDANCES:
-        table.add_column(f"discordance {discordance:g}", justify="right")
+        table.add_column(f"{discordance:g}", justify="right")
     jobs = [
         partial(harmed, [loss for loss in LOSSES if loss <= discordance], discordance)
         for discordance in DISCORDANCES
