@@ -1,1 +1,1 @@
-"""Evaluation and gates, measured: metrics, quickness, uncertainty."""
+"""Evaluation and gate, measured: metrics, quickness, uncertainty, memorisation."""
