@@ -43,14 +43,14 @@ def render(template: str, **values: Any) -> str:
 
 
 def figure(value: object) -> str:
-    """A figure of a report as people read it: three decimals, powers of ten where those show
-    nothing; other values as they are."""
+    """A figure of a report as people read it: three decimals, one from 10 upwards, powers of ten
+    where those show nothing; other values as they are."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        if value and abs(value) < 0.001:
-            return f"{value:.1e}".replace("-", "−")
-        return f"{value:.3f}".replace("-", "−")
+        size = abs(value)
+        form = ".1e" if 0 < size < 0.001 else ".3f" if size < 10 else ",.1f"
+        return f"{value:{form}}".replace("-", "−")
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int) else str(value)

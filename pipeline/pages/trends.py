@@ -17,6 +17,9 @@ HEIGHT = 60
 EDGE = 7
 """Pixels left free above and below."""
 
+FIRST = 10
+"""Per cent of the width before the first release, for the figures at the axis."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -35,13 +38,13 @@ class Point:
 class Line:
     """One figure over the releases; ``points`` hold None where a release does not say.
 
-    ``ends``: the values at the bottom and the top of its plot.
+    ``ends``: the values at the bottom and the top of its plot, None where it is level.
     """
 
     name: str
     note: str
     points: list[Point | None]
-    ends: tuple[float, float]
+    ends: tuple[float, float] | None
 
     @property
     def known(self) -> list[Point]:
@@ -134,7 +137,7 @@ def _line(name: str, note: str, figures: list[Triple], span: float | None) -> Li
         None
         if value is None
         else Point(
-            round(100 * (number + 0.5) / len(figures), 3),
+            round(FIRST + (100 - FIRST) * (number + 0.5) / len(figures), 3),
             down(value),
             down(value if above is None else above),
             down(value if below is None else below),
@@ -144,4 +147,6 @@ def _line(name: str, note: str, figures: list[Triple], span: float | None) -> Li
         )
         for number, (value, below, above) in enumerate(figures)
     ]
-    return Line(name, note, points, (axis.low, axis.high))
+    if span is not None:
+        return Line(name, note, points, (axis.low, axis.high))
+    return Line(name, note, points, (low, high) if low < high else None)
