@@ -4,6 +4,7 @@
 16
 """
 
+import math
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -170,13 +171,26 @@ class Override(Section):
     reason: str
 
 
+class ErrorShares(Section):
+    """Parts of 1 - confidence, relative to each other; rules not in use leave theirs to the rest."""
+
+    no_harm: PositiveFloat = 8.0
+    no_harm_reference: PositiveFloat = 2.0
+    mean_not_worse: PositiveFloat = 1.0
+    worst_task: PositiveFloat = 1.0
+    slices: PositiveFloat = 2.0
+
+
 class Gate(Section):
     floors: dict[str, Share] = {}  # lowest score by task; `default` for the others
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95  # that a harmless candidate passes
+    error_shares: ErrorShares = ErrorShares()
     margin: Share = 0.05  # loss that must be excluded before a task counts as decided
     undecided: Literal["allow", "approve", "block"] = "approve"
+    slices: Literal["report", "block"] = "report"  # of languages, lengths, rare labels
     min_phi_recall: Share = 0.9
     max_residual_rate: Share = 0.01  # records with residual findings / records
+    min_effective_epochs: Annotated[float, Field(ge=0)] = 0.0  # of the task repeated least
     max_effective_epochs: PositiveFloat = 10.0
     override: Override | None = None
 
@@ -213,6 +227,17 @@ class Params(Section):
     evaluate: Evaluate
     gate: Gate
     publish: Publish
+
+    @model_validator(mode="after")
+    def _tests_can_block(self) -> "Params":
+        shares = list(self.gate.error_shares.model_dump().values())
+        level = (1 - self.gate.confidence) * min(shares) / sum(shares)
+        if 1 / (1 + self.evaluate.resamples) > level:
+            raise ValueError(
+                f"evaluate.resamples {self.evaluate.resamples} cannot give a p as small as the smallest "
+                f"of gate.error_shares asks for: set {math.ceil(1 / level)} or more"
+            )
+        return self
 
     @classmethod
     def load(cls, path: Path = paths.PARAMS) -> "Params":

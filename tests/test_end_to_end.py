@@ -35,7 +35,7 @@ TINY = {
     "resample.canaries": "4",
     "evaluate.max_new_tokens": "4",
     "evaluate.batch_tokens": "8000",
-    "evaluate.resamples": "199",
+    "evaluate.resamples": "999",
     # A tiny random model learns nothing in eight steps; its losses by chance must not block it.
     "gate.margin": "1.0",
     "gate.min_phi_recall": "0.5",

@@ -15,16 +15,20 @@ reports/evaluate.json::
     rows                  in = out + held_out; held out are rows of tasks the adapter has not learnt
     untrained             {task: rows} of those
     tasks                 {task: metric, rows, groups, one score with its interval and the number
-                          of malformed answers a system, comparison, reference_comparison}
-    mean, worst           a system; mean.comparison: candidate minus the other over the tasks both
-                          know
+                          of malformed answers a system, comparison, reference_comparison,
+                          slices: {slice: rows, groups, scores, comparison}}
+    mean, worst           a system, with intervals; comparison: candidate minus the other over the
+                          tasks both know
     champion_rows         {task: test rows the champion was judged on}, null where unknown
     gone                  tasks the champion serves and the candidate does not
     canaries              memorisation, null where none were planted
     load_check            {task: largest difference of logits, stock PEFT against native}
 
 A task the champion does not know (new since) is compared with the base, and says so in
-``comparison.against``. Intervals and tests are those of pipeline.evaluate.statistics.
+``comparison.against``. A comparison holds ``against, difference, low, high, p_worse``; those of
+tasks and slices also ``p_adjusted`` for looking at all of them. Intervals are those of
+pipeline.evaluate.statistics, tests of pipeline.evaluate.randomisation, slices of
+pipeline.evaluate.slices.
 """
 
 import json

@@ -1,10 +1,11 @@
-"""Uncertainty of scores: bootstrap and paired randomisation, by group.
+"""Uncertainty of scores: the bootstrap by group, and intervals made of it.
 
-A patient's rows are not independent, so groups are what is drawn and what is swapped. All works
-on the statistics of pipeline.metrics summed by group, ``[groups, k]``: a resample is a row of
-group weights, and its totals are a matrix product. Random numbers are drawn for each task by
-its name, so that a task's figures do not move when another task comes or goes; the mean over
-tasks therefore treats tasks as independent.
+A patient's rows are not independent, so groups are what is drawn. All works on the statistics of
+pipeline.metrics summed by group, ``[groups, k]``: a resample is a row of group weights, and its
+totals are a matrix product. Random numbers are drawn for each task by its name, so that a task's
+intervals do not move when another task comes or goes. The interval of a mean or a minimum over
+tasks therefore treats tasks as independent; decisions do not rest on these intervals but on the
+tests of pipeline.evaluate.randomisation, where a group that is in several tasks is one group.
 """
 
 from collections.abc import Sequence
@@ -12,14 +13,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from pipeline.digests import value_digest
 from pipeline.metrics import Floats, Metric
 
-CHUNK = 1_000
-"""Resamples computed at once: bounds the weights to ``CHUNK x groups`` numbers."""
+WEIGHTS = 1 << 16
+"""Group weights drawn at once (512 KiB): small enough for a processor's cache."""
+
+TOTALS = 1 << 20
+"""Totals of statistics computed at once (8 MiB), however many labels a metric has."""
 
 COVERAGE = 0.95
+
+NORMAL_80, NORMAL_95, NORMAL_975 = 0.841621, 1.644854, 1.959964
+"""Quantiles of the standard normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -32,31 +40,20 @@ class Estimate:
     draws: Floats
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Candidate minus another system on the same rows.
-
-    ``p_worse``: one-sided p of the randomisation test for "the candidate is worse".
-    ``draws`` and ``swapped``: the difference in each bootstrap and each randomisation,
-    ``[resamples]``.
-    """
-
-    difference: float
-    low: float
-    high: float
-    p_worse: float
-    draws: Floats
-    swapped: Floats
-
-
 def generator(seed: int, purpose: str, task: str) -> np.random.Generator:
     """Random numbers of one task and purpose, from the seed and the names alone."""
     return np.random.default_rng(int(value_digest([seed, purpose, task])[:32], 16))
 
 
+def group_names(groups: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
+    """The groups in order of name, and the place of each row's group among them, ``[rows]``."""
+    names, index = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
+    return names.tolist(), index
+
+
 def by_group(statistics: Floats, groups: Sequence[str]) -> Floats:
     """Row statistics ``[rows, k]`` summed by group, ``[groups, k]``, groups in order of name."""
-    names, index = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
+    names, index = group_names(groups)
     totals = np.zeros((len(names), statistics.shape[1]))
     np.add.at(totals, index, statistics)
     return totals
@@ -84,73 +81,40 @@ def bootstrap(
 ) -> dict[str, Estimate]:
     """Each system's score with its interval; all systems share each resample of the groups.
 
-    ``systems``: name to statistics by group, ``[groups, k]``, the same groups in each.
+    ``systems``: name to statistics by group, ``[groups, k]``, the same groups in each. Memory is
+    bounded by WEIGHTS and TOTALS, whatever the numbers of resamples and labels.
     """
-    groups = len(next(iter(systems.values())))
-    draws: dict[str, list[Floats]] = {name: [] for name in systems}
-    for start in range(0, resamples, CHUNK):
-        weights = _resampled_weights(groups, min(CHUNK, resamples - start), rng)
-        for name, totals in systems.items():
-            draws[name].append(metric.score(weights @ totals))
+    groups, k = next(iter(systems.values())).shape
+    # Most statistics of a metric over many labels are zero: a group has few labels.
+    columns = {name: csr_array(totals.T) for name, totals in systems.items()}
+    draws = {name: np.empty(resamples) for name in systems}
+    chunk = max(1, min(WEIGHTS // groups, TOTALS // k))
+    for start in range(0, resamples, chunk):
+        part = slice(start, min(start + chunk, resamples))
+        weights = _resampled_weights(groups, part.stop - start, rng)
+        for name, totals in columns.items():
+            draws[name][part] = metric.score((totals @ weights).T)
     estimates = {}
     for name, totals in systems.items():
         score = float(metric.score(totals.sum(axis=0)))
-        all_draws = np.concatenate(draws[name])
-        low, high = interval(score, all_draws, unseen(groups))
-        estimates[name] = Estimate(score, max(low, 0.0), min(high, 1.0), all_draws)
+        low, high = interval(score, draws[name], unseen(groups))
+        estimates[name] = Estimate(score, max(low, 0.0), min(high, 1.0), draws[name])
     return estimates
 
 
 def _resampled_weights(groups: int, resamples: int, rng: np.random.Generator) -> Floats:
-    """How often each group is drawn, ``[resamples, groups]``; each row sums to ``groups``."""
+    """How often each group is drawn, ``[groups, resamples]``; each column sums to ``groups``."""
     drawn = rng.integers(0, groups, (resamples, groups))
     drawn += groups * np.arange(resamples)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=resamples * groups)
-    return counts.reshape(resamples, groups).astype(np.float64)
+    return np.ascontiguousarray(counts.reshape(resamples, groups).T, dtype=np.float64)
 
 
-def compare(
-    metric: Metric,
-    candidate: Floats,
-    other: Floats,
-    estimates: tuple[Estimate, Estimate],
-    resamples: int,
-    rng: np.random.Generator,
-) -> Difference:
-    """Paired comparison of two systems by group statistics ``[groups, k]``.
-
-    The test swaps the two systems' answers in each group with probability one half: if the two
-    were alike, every such swap would have been as likely as what was seen. ``estimates`` are
-    the bootstrap of the two, drawn together, and give the interval.
-    """
-    difference = float(metric.score(candidate.sum(axis=0)) - metric.score(other.sum(axis=0)))
-    both = candidate.sum(axis=0) + other.sum(axis=0)
-    change = other - candidate
-    # Groups that are equal in both systems are unmoved by a swap.
-    change = change[np.any(change != 0, axis=1)]
-    swapped: list[Floats] = []
-    for start in range(0, resamples, CHUNK):
-        swaps = rng.integers(0, 2, (min(CHUNK, resamples - start), len(change)), dtype=np.int8)
-        totals = candidate.sum(axis=0) + swaps.astype(np.float64) @ change
-        swapped.append(metric.score(totals) - metric.score(both - totals))
-    all_swapped = np.concatenate(swapped)
-    draws = estimates[0].draws - estimates[1].draws
-    low, high = interval(difference, draws, unseen(len(candidate)))
-    return Difference(
-        difference, max(low, -1.0), min(high, 1.0), p_value(difference, all_swapped), draws, all_swapped
-    )
-
-
-def p_value(difference: float, swapped: Floats) -> float:
-    """Share of randomisations at least as bad as ``difference``, which counts as one of them."""
-    # Sums in another order differ in their last bits; such draws are ties, not better.
-    return float((1 + np.count_nonzero(swapped <= difference + 1e-12)) / (1 + len(swapped)))
-
-
-def smallest_detectable(comparison: Difference) -> float:
-    """The loss that this test set shows four times in five (one-sided 5 %, 80 % power)."""
-    standard_error = (comparison.high - comparison.low) / (2 * 1.959964)
-    return float((1.644854 + 0.841621) * standard_error)
+def smallest_detectable(low: float, high: float) -> float:
+    """The loss that a test set with this interval of the difference shows four times in five
+    (one-sided 5 %, 80 % power)."""
+    standard_error = (high - low) / (2 * NORMAL_975)
+    return (NORMAL_95 + NORMAL_80) * standard_error
 
 
 def rank_test(inserted: NDArray[np.float64], held_back: NDArray[np.float64]) -> float:

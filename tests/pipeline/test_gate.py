@@ -8,19 +8,22 @@ import pytest
 
 from pipeline import paths
 from pipeline.errors import DataError
-from pipeline.gate import JUDGED, holm, judge, rows_needed, rows_needed_from_nothing, run
+from pipeline.gate.__main__ import JUDGED, judge, run
+from pipeline.gate.harm import levels, rows_needed, rows_needed_from_nothing
 from pipeline.params import Gate, Params
 from pipeline.stage import Progress
 from tests.conftest import ROOT, Checkout
 
 
 def comparison(difference: float, half: float, p: float, against: str = "base") -> dict[str, Any]:
+    """Its adjusted p is ``p`` too: adjusting is evaluate's."""
     return {
         "against": against,
         "difference": difference,
         "low": difference - half,
         "high": difference + half,
         "p_worse": p,
+        "p_adjusted": p,
     }
 
 
@@ -33,6 +36,7 @@ def task(difference: float = 0.1, half: float = 0.04, p: float = 0.9, rows: int 
         "base": score,
         "candidate": score | {"score": round(0.5 + difference, 6)},
         "comparison": comparison(difference, half, p),
+        "slices": {},
     }
 
 
@@ -62,6 +66,7 @@ def reports() -> dict[str, dict[str, Any]]:
             "reference": None,
             "tasks": {"rqe": task(), "ner": task()},
             "mean": {"comparison": comparison(0.1, 0.03, 1.0)},
+            "worst": {"comparison": comparison(0.1, 0.05, 1.0) | {"task": "rqe", "against_task": "ner"}},
             "champion_rows": None,
             "other_base": {},
             "gone": [],
@@ -97,6 +102,7 @@ def test_an_adapter_that_is_better_everywhere_passes_every_rule() -> None:
         "floor",
         "no_harm",
         "mean_not_worse",
+        "worst_task",
         "phi_recall",
         "residual",
         "memorisation",
@@ -121,6 +127,8 @@ def test_every_rule_has_a_sentence() -> None:
     [
         ("evaluate.tasks.rqe", task(-0.2, 0.05, 0.0001), "no_harm"),
         ("evaluate.mean.comparison", comparison(-0.05, 0.02, 0.001), "mean_not_worse"),
+        ("evaluate.worst.comparison", comparison(-0.05, 0.02, 0.001), "worst_task"),
+        ("evaluate.champion_rows", {"rqe": 201}, "test_set"),
         ("evaluate.canaries.p", 0.0009, "memorisation"),
         ("evaluate.canaries.completed", 1, "memorisation"),
         ("evaluate.load_check", {"rqe": 2e-6, "ner": 0.01}, "load_check"),
@@ -151,18 +159,59 @@ def test_a_floor_for_a_task_that_was_not_evaluated_blocks() -> None:
     assert outcomes(judge(reports(), gate(floors={"rqa": 0.1})), "floor") == {"rqa": "blocked"}
 
 
-def test_holm_steps_down() -> None:
-    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
-    assert holm({"a": 0.5, "b": 0.9}) == {"a": 1.0, "b": 1.0}
-    assert holm({}) == {}
+def test_the_error_is_divided_over_the_rules_in_use() -> None:
+    evaluate = reports()["evaluate"]
+    assert levels(evaluate, gate()) == pytest.approx(
+        {"no_harm": 0.04, "mean_not_worse": 0.005, "worst_task": 0.005}
+    )
+    everything = levels(evaluate | {"reference": "a" * 16}, gate(slices="block"))
+    assert set(everything) == {"no_harm", "no_harm_reference", "mean_not_worse", "worst_task", "slices"}
+    assert sum(everything.values()) == pytest.approx(0.05)
+    shares = gate(error_shares={"no_harm": 1, "mean_not_worse": 1, "worst_task": 3}, confidence=0.9)
+    assert levels(evaluate, shares) == pytest.approx(
+        {"no_harm": 0.02, "mean_not_worse": 0.02, "worst_task": 0.06}
+    )
 
 
-def test_chance_over_many_tasks_is_no_harm() -> None:
-    """p = 0.02 blocks alone, and is what one task of fourteen shows by chance."""
-    tasks = {f"t{i}": task(0.0, 0.04, 0.6) for i in range(13)} | {"rqe": task(-0.04, 0.04, 0.02)}
-    assert outcomes(judge(changed("evaluate.tasks", tasks), gate()), "no_harm")["rqe"] == "undecided"
-    alone = {"rqe": task(-0.04, 0.04, 0.02)}
-    assert outcomes(judge(changed("evaluate.tasks", alone), gate()), "no_harm")["rqe"] == "blocked"
+@pytest.mark.parametrize(("p", "outcome"), [(0.0399, "blocked"), (0.0401, "undecided")])
+def test_a_task_is_blocked_by_its_adjusted_p(p: float, outcome: str) -> None:
+    figures = task(-0.04, 0.04)
+    figures["comparison"] |= {"p_worse": 0.001, "p_adjusted": p}
+    report = judge(changed("evaluate.tasks.rqe", figures), gate())
+    assert outcomes(report, "no_harm")["rqe"] == outcome
+
+
+def test_a_task_new_since_the_champion_is_compared_with_the_base_and_says_so() -> None:
+    found = changed("evaluate.champion", "a" * 16)
+    found["evaluate"]["tasks"]["ner"]["comparison"]["against"] = "champion"
+    rules = {r["task"]: r["why"] for r in judge(found, gate())["rules"] if r["rule"] == "no_harm"}
+    assert "base (the task is new since the champion)" in rules["rqe"]
+    assert "new" not in rules["ner"]
+
+
+def sliced(p: float) -> dict[str, Any]:
+    figures = {"rows": 60, "groups": 60, "candidate": {"score": 0.5, "low": 0.4, "high": 0.6}}
+    slices = {"language:zh": comparison(-0.2, 0.1, p), "length:long": comparison(0.1, 0.1, 0.9)}
+    return task() | {"slices": {name: figures | {"comparison": each} for name, each in slices.items()}}
+
+
+def test_slices_are_judged_where_asked_for() -> None:
+    found = changed("evaluate.tasks.rqe", sliced(0.001))
+    assert outcomes(judge(found, gate()), "slices") == {}
+    report = judge(found, gate(slices="block"))
+    assert report["verdict"] == "blocked"
+    assert outcomes(report, "slices") == {"rqe": "blocked"}
+    (rule,) = (r for r in report["rules"] if r["rule"] == "slices")
+    assert rule["figures"]["slice"] == "language:zh"
+    assert "language:zh" in rule["why"]
+    within = judge(changed("evaluate.tasks.rqe", sliced(0.02)), gate(slices="block"))
+    assert outcomes(within, "slices") == {"rqe": "pass"}
+
+
+@pytest.mark.parametrize(("least", "outcome"), [(2.0, "pass"), (2.1, "blocked")])
+def test_every_task_is_seen_often_enough(least: float, outcome: str) -> None:
+    report = judge(reports(), gate(min_effective_epochs=least))
+    assert outcomes(report, "effective_epochs") == {None: outcome}
 
 
 @pytest.mark.parametrize(
@@ -214,13 +263,16 @@ def test_a_task_that_the_candidate_dropped_is_for_a_person_to_confirm() -> None:
     assert report["undecided"] == ["meqsum"]
 
 
-def test_a_shrunk_test_set_is_for_a_person_to_confirm() -> None:
-    report = judge(changed("evaluate.champion_rows", {"rqe": 201, "ner": 200, "meqsum": 9}), gate())
-    assert outcomes(report, "test_set") == {"rqe": "undecided", "ner": "pass"}
-    assert (report["verdict"], report["undecided"]) == ("pass", ["rqe"])
-    assert [r["figures"] for r in report["rules"] if r["rule"] == "test_set" and r["task"] == "rqe"] == [
-        {"rows": 200, "champion_rows": 201}
-    ]
+def test_a_shrunk_test_set_blocks_and_says_what_to_do() -> None:
+    found = changed("evaluate.champion_rows", {"rqe": 201, "ner": 200, "meqsum": 9})
+    report = judge(found, gate())
+    assert outcomes(report, "test_set") == {"rqe": "blocked", "ner": "pass"}
+    assert report["verdict"] == "blocked"
+    (rule,) = (r for r in report["rules"] if r["rule"] == "test_set" and r["task"] == "rqe")
+    assert rule["figures"] == {"rows": 200, "champion_rows": 201}
+    assert "gate.override" in rule["why"]
+    override = {"release_digest": "d" * 64, "by": "Dr. A", "reason": "patients withdrew their consent"}
+    assert judge(found, gate(override=override))["verdict"] == "overridden"
 
 
 def test_a_champion_of_another_base_is_told_and_leaves_the_base_as_the_measure() -> None:

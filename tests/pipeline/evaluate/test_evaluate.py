@@ -14,7 +14,7 @@ from pipeline.digests import canonical_json, folder_digest, listing, listing_dig
 from pipeline.errors import DataError, InputError, ParamsError, Stopped
 from pipeline.evaluate.__main__ import run
 from pipeline.export import write_task_lora
-from pipeline.gate import judge
+from pipeline.gate.__main__ import judge
 from pipeline.moelora import saving
 from pipeline.params import Params
 from pipeline.records import RECORD_SCHEMA
@@ -23,7 +23,7 @@ from tests.conftest import Checkout
 from tests.pipeline.evaluate.conftest import TASKS, make_adapter
 
 SECRET = "unmistakable"
-SMALL = {"compute__threads": 1, "evaluate__max_new_tokens": 6, "evaluate__resamples": 200}
+SMALL = {"compute__threads": 1, "evaluate__max_new_tokens": 6, "evaluate__resamples": 999}
 
 
 def test_rows() -> pl.DataFrame:
@@ -121,7 +121,11 @@ def test_a_first_run_compares_with_the_bare_base(stage: Any) -> None:
     assert report["mean"]["candidate"]["score"] == pytest.approx(
         sum(f["candidate"]["score"] for f in report["tasks"].values()) / 3, abs=1e-6
     )
-    assert report["worst"]["candidate"]["task"] in TASKS
+    worst = report["worst"]["candidate"]
+    assert worst["score"] == min(figures["candidate"]["score"] for figures in report["tasks"].values())
+    assert worst["low"] <= worst["score"] <= worst["high"]
+    assert report["worst"]["comparison"]["against"] == "base"
+    assert rqe["comparison"]["p_worse"] <= rqe["comparison"]["p_adjusted"] <= 1
     assert report["canaries"] is None
     assert set(report["load_check"]) == set(TASKS)
     assert max(report["load_check"].values()) < 1e-4
@@ -170,9 +174,32 @@ def test_a_champion_is_the_measure_where_it_knows_the_task(stage: Any) -> None:
     assert "reference_comparison" not in report["tasks"]["ner"]
     assert report["mean"]["comparison"]["against"] == "champion"
     assert report["mean"]["comparison"]["tasks"] == 2
+    assert report["worst"]["comparison"]["tasks"] == 2
+    assert {report["worst"]["comparison"][name] for name in ("task", "against_task")} <= {"rqe", "ner"}
     assert report["gone"] == ["old-task"]
     assert report["champion_rows"] == {"ner": 4, "old-task": 4, "rqe": 4}
     assert set(pl.read_parquet(paths.PREDICTIONS / "champion.parquet")["task"]) == {"ner", "rqe"}
+
+
+def test_slices_are_scored_and_compared(stage: Any) -> None:
+    rows = test_rows().with_columns(
+        language=pl.when(pl.col("sample_id").is_in(["s0", "s4"])).then(pl.lit("zh")).otherwise("language")
+    )
+    rows.write_parquet(paths.TEST_SPLIT)
+    report = stage(evaluate__champion=write_champion(("rqe",), seed=1))
+    rqe, ner = report["tasks"]["rqe"]["slices"], report["tasks"]["ner"]["slices"]
+    assert (set(rqe), set(ner)) == ({"language:en", "language:zh"},) * 2
+    assert {name: each["rows"] for name, each in rqe.items()} == {"language:en": 3, "language:zh": 1}
+    assert (rqe["language:en"]["comparison"]["against"], ner["language:en"]["comparison"]["against"]) == (
+        "champion",
+        "base",
+    )
+    for each in (*rqe.values(), *ner.values()):
+        assert each["candidate"]["low"] <= each["candidate"]["score"] <= each["candidate"]["high"]
+        assert each["comparison"]["p_worse"] <= each["comparison"]["p_adjusted"] <= 1
+    whole = report["tasks"]["rqe"]["candidate"]["score"]
+    parts = [each["rows"] * each["candidate"]["score"] for each in rqe.values()]
+    assert sum(parts) / 4 == pytest.approx(whole, abs=1e-5)
 
 
 def test_a_champion_of_the_same_files_differs_in_nothing(stage: Any) -> None:

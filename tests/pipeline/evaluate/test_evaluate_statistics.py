@@ -1,10 +1,13 @@
-"""Intervals and tests that hold what they promise, for groups and not for rows."""
+"""Intervals that hold what they promise, for groups and not for rows."""
+
+import resource
+import sys
+import time
 
 import numpy as np
 import pytest
 
 from pipeline.evaluate import statistics
-from pipeline.gate import holm
 from pipeline.metrics import METRICS, Floats
 
 ACCURACY = METRICS["accuracy"]
@@ -15,63 +18,12 @@ def counts(correct: Floats) -> Floats:
     return np.stack([correct, np.ones_like(correct)], axis=1)
 
 
-def two_systems(
-    rng: np.random.Generator, rows: int, loss: float, discordance: float
-) -> tuple[Floats, Floats, list[str]]:
-    """Candidate and champion (accuracy 0.7) in groups of 1 to 5 rows whose answers hang together."""
-    group = np.repeat(np.arange(rows), rng.integers(1, 6, rows))[:rows]
-
-    def uniform() -> Floats:
-        """A uniform number a row; with probability 0.3 ** 0.5 that of the row's group."""
-        shared = rng.random(rows) < 0.3**0.5
-        return np.where(shared, rng.random(rows)[group], rng.random(rows))
-
-    champion = (uniform() < 0.7).astype(float)
-    change = uniform()
-    lost, gained = (discordance + loss) / 2 / 0.7, (discordance - loss) / 2 / 0.3
-    candidate = np.where(champion == 1, change >= lost, change < gained).astype(float)
-    return candidate, champion, [str(g) for g in group]
-
-
-def p_worse(candidate: Floats, champion: Floats, groups: list[str], seed: int, draws: int = 999) -> float:
-    a, b = (statistics.by_group(counts(rows), groups) for rows in (candidate, champion))
-    rng = np.random.default_rng(seed)
-    estimates = statistics.bootstrap(ACCURACY, {"a": a, "b": b}, 10, rng)
-    return statistics.compare(ACCURACY, a, b, (estimates["a"], estimates["b"]), draws, rng).p_worse
-
-
-def blocked(rng: np.random.Generator, tasks: int, losses: dict[int, float], rows: int = 200) -> list[int]:
-    p_values = {}
-    for task in range(tasks):
-        loss = losses.get(task, 0.0)
-        p_values[str(task)] = p_worse(*two_systems(rng, rows, loss, 0.2), seed=int(rng.integers(1 << 30)))
-    return [int(task) for task, p in holm(p_values).items() if p < 0.05]
-
-
-def test_twins_are_rarely_blocked() -> None:
-    """14 tasks, 200 candidates that are no worse: at most 5 in 100 blocked, plus sampling error."""
-    rng = np.random.default_rng(1)
-    assert sum(bool(blocked(rng, 14, {})) for _ in range(200)) <= 20
-
-
-def test_a_clear_loss_on_one_task_of_fourteen_is_blocked() -> None:
-    rng = np.random.default_rng(2)
-    found = [blocked(rng, 14, {3: 0.15}, rows=500) for _ in range(30)]
-    assert sum(3 in tasks for tasks in found) >= 28
-
-
-def test_p_of_few_groups_is_that_of_all_swaps() -> None:
-    """Four groups, all lost: one swap of 16 is as bad as what was seen."""
-    p = p_worse(np.zeros(4), np.ones(4), ["a", "b", "c", "d"], seed=0, draws=20_000)
-    assert p == pytest.approx(1 / 16, abs=0.01)
-    assert p_worse(np.ones(4), np.zeros(4), ["a", "b", "c", "d"], seed=0) == 1
-    assert p_worse(np.ones(4), np.ones(4), ["a", "b", "c", "d"], seed=0) == 1
-
-
-def test_rows_of_one_group_are_one_piece_of_evidence() -> None:
-    alone = p_worse(np.zeros(20), np.ones(20), [str(i) for i in range(20)], seed=0)
-    together = p_worse(np.zeros(20), np.ones(20), ["a"] * 20, seed=0)
-    assert alone < 0.01 < 0.4 < together
+def labelled(rng: np.random.Generator, rows: int, labels: int) -> Floats:
+    """Statistics of the F1 of labels, ``[rows, 3 * labels]``: three answers in four are right."""
+    gold = rng.integers(0, labels, rows)
+    answered = np.where(rng.random(rows) < 0.75, gold, rng.integers(0, labels, rows))
+    one_hot = np.eye(labels)
+    return np.concatenate([one_hot[gold], one_hot[answered], one_hot[gold] * one_hot[answered]], axis=1)
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
@@ -90,10 +42,13 @@ def test_an_interval_of_answers_that_are_all_alike_has_a_width() -> None:
     found = statistics.bootstrap(ACCURACY, {"a": groups, "b": groups}, 100, np.random.default_rng(0))
     assert (found["a"].score, found["a"].high) == (1, 1)
     assert found["a"].low == pytest.approx(1 - 0.3085, abs=1e-3)  # Clopper and Pearson, 10 of 10
-    difference = statistics.compare(
-        ACCURACY, groups, groups, (found["a"], found["b"]), 100, np.random.default_rng(0)
-    )
-    assert difference.low == pytest.approx(-0.3085, abs=1e-3)
+
+
+def test_the_weights_of_a_resample_add_up_to_the_groups() -> None:
+    weights = statistics._resampled_weights(7, 50, np.random.default_rng(0))
+    assert weights.shape == (7, 50)
+    assert (weights.sum(axis=0) == 7).all()
+    assert len({tuple(column) for column in weights.T}) > 40
 
 
 def test_statistics_are_summed_by_group() -> None:
@@ -109,10 +64,41 @@ def test_random_numbers_depend_on_the_names_alone() -> None:
     assert len({draw("bootstrap", "rqe"), draw("bootstrap", "ner"), draw("randomisation", "rqe")}) == 3
 
 
-def test_chunks_do_not_change_the_number_of_resamples() -> None:
-    groups = counts(np.arange(7) % 2.0)
-    found = statistics.bootstrap(ACCURACY, {"a": groups}, 2 * statistics.CHUNK + 3, np.random.default_rng(0))
-    assert found["a"].draws.shape == (2 * statistics.CHUNK + 3,)
+@pytest.mark.parametrize("name", ["accuracy", "macro_f1"])
+def test_chunks_do_not_change_the_resamples(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    totals = counts(np.arange(7) % 2.0) if name == "accuracy" else labelled(rng, 30, 5)
+
+    def draws() -> Floats:
+        found = statistics.bootstrap(METRICS[name], {"a": totals}, 203, np.random.default_rng(0))
+        return found["a"].draws
+
+    whole = draws()
+    monkeypatch.setattr(statistics, "WEIGHTS", 100)
+    assert whole.shape == (203,)
+    assert draws() == pytest.approx(whole, abs=1e-12)
+
+
+def test_resamples_are_weighted_scores() -> None:
+    """By hand: the metric of rows repeated as often as their group was drawn."""
+    rng = np.random.default_rng(6)
+    totals = labelled(rng, 20, 4)
+    found = statistics.bootstrap(METRICS["macro_f1"], {"a": totals}, 5, np.random.default_rng(1))["a"]
+    weights = statistics._resampled_weights(20, 5, np.random.default_rng(1))
+    for draw, drawn in zip(found.draws, weights.T, strict=True):
+        rows = np.repeat(totals, drawn.astype(int), axis=0)
+        assert draw == pytest.approx(float(METRICS["macro_f1"].score(rows.sum(axis=0))))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is counted in another unit")
+def test_labels_times_resamples_are_never_held() -> None:
+    """2,000 labels x 2,000 resamples x 3 statistics would be 96 MB; a few chunks of 8 MiB are held."""
+    totals = labelled(np.random.default_rng(0), 200, 2000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    statistics.bootstrap(METRICS["macro_f1"], {"a": totals}, 2000, np.random.default_rng(0))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 80 * 1024
+    assert time.perf_counter() - start < 20
 
 
 def test_lower_losses_of_inserted_canaries_are_seen() -> None:

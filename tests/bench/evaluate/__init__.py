@@ -1,0 +1,1 @@
+"""Evaluation and gate: what is measured, beside what the field uses."""
