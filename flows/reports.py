@@ -324,14 +324,14 @@ def summary(next_step: str) -> str:
         "validation loss": [(entry["step"], entry["mean"]) for entry in train["validation"]],
     }
     what = (
-        f"Release `{publish['release']}`"
+        f"## Published\n\nRelease `{publish['release']}`"
         if publish["published"]
-        else f"Nothing published: {publish['reason']}"
+        else f"## Nothing published\n\n{publish['reason'].capitalize()}"
     )
     return "\n\n".join(
         [
-            f"{what}. Next: {next_step}",
-            evaluation.summary(evaluation.read()),
+            evaluation.summary(evaluation.read(), next_step),
+            f"{what}.",
             "## What came in",
             f"{ingest['files']['read']} files. {_rows(ingest)}",
             "## What was removed",

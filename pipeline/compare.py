@@ -20,7 +20,6 @@ from pipeline import paths
 from pipeline.cache import Cache
 from pipeline.digests import code_digest, dvc_digest, file_digest, folder_digest
 from pipeline.errors import DataError, InputError
-from pipeline.gate import holm
 from pipeline.params import Params
 from pipeline.registry import is_release_id, pulled, verify_folder
 
@@ -63,9 +62,9 @@ def compare(first: Adapter, second: Adapter, params: Params, watch: Watch) -> di
     """``second`` against ``first`` on the tasks of the test split that both know.
 
     ``a, b`` (names), ``rows``, ``tasks`` {task: metric, rows, groups, a, b (score, low, high,
-    malformed), difference (b minus a), low, high, p_worse (one-sided, "b is worse"), p_holm},
-    ``mean``, ``only_a``, ``only_b``, ``answered`` {a, b: rows answered by this call}. Raises
-    DataError where no test row is of a task that both know.
+    malformed), difference (b minus a), low, high, p_worse (one-sided, "b is worse"), p_adjusted for
+    looking at all of them}, ``mean``, ``worst``, ``only_a``, ``only_b``, ``answered`` {a, b: rows
+    answered by this call}. Raises DataError where no test row is of a task that both know.
     """
     from pipeline.evaluate.scores import score
 
@@ -87,7 +86,6 @@ def compare(first: Adapter, second: Adapter, params: Params, watch: Watch) -> di
     both = {key: frame.filter(pl.col("task").is_in(shared)) for key, frame in answers.items()}
     # evaluate's words for the two sides of a comparison
     scores, _ = score(shared, {"candidate": both["b"], "champion": both["a"]}, params.evaluate)
-    adjusted = holm({task: each["comparison"]["p_worse"] for task, each in scores["tasks"].items()})
     return {
         "a": first.name,
         "b": second.name,
@@ -98,11 +96,12 @@ def compare(first: Adapter, second: Adapter, params: Params, watch: Watch) -> di
                 "rows": each["rows"],
                 "groups": each["groups"],
                 **_sides(each),
-                "p_holm": adjusted[task],
+                "p_adjusted": each["comparison"]["p_adjusted"],
             }
             for task, each in scores["tasks"].items()
         },
         "mean": _sides(scores["mean"]),
+        "worst": _sides(scores["worst"]),
         "only_a": sorted((known["a"] - known["b"]) & there),
         "only_b": sorted((known["b"] - known["a"]) & there),
         "answered": counts,

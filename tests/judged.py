@@ -10,7 +10,7 @@ import polars as pl
 from pipeline import paths
 from pipeline.digests import canonical_json
 from pipeline.evaluate.scores import score
-from pipeline.gate import judge
+from pipeline.gate.__main__ import judge
 from pipeline.params import Params
 
 HOSTILE = '<script>document.title = "taken over"</script><img src=x onerror="throw 1">'

@@ -60,7 +60,7 @@ def trends(
         "recall": "identifiers: recall",
         "worst_recall": "of the worst kind",
         "per_1000_records": "found in 1,000 records",
-        "residual_rate": "records with some left",
+        "residual_rate": "left over, share of records",
     }
     for field, name in shown.items():
         table.add_row(name, *(_figure(each["identifiers"][field]) for each in entries))
@@ -110,15 +110,15 @@ def compare(
             _interval(each["a"]),
             _interval(each["b"]),
             *_difference(each),
-            f"{each['p_holm']:.4f}",
+            f"{each['p_adjusted']:.4f}",
             _said(each),
         )
-    mean = found["mean"]
-    scores = _interval(mean["a"]), _interval(mean["b"])
-    p_worse = f"{mean['p_worse']:.4f}"
-    table.add_row("[bold]mean[/]", "", str(found["rows"]), *scores, *_difference(mean), p_worse, "")
+    for name in ("mean", "worst"):
+        each = found[name]
+        scores = _interval(each["a"]), _interval(each["b"])
+        table.add_row(f"[bold]{name}[/]", "", "", *scores, *_difference(each), f"{each['p_worse']:.4f}", "")
     out.print(table)
-    out.print(f"A: {plain(found['a'])}   B: {plain(found['b'])}   p: over all tasks (Holm)", soft_wrap=True)
+    out.print(f"A: {plain(found['a'])}   B: {plain(found['b'])}   p: for all tasks together", soft_wrap=True)
     for side in ("a", "b"):
         if alone := found[f"only_{side}"]:
             out.print(f"only {side.upper()} knows: {', '.join(alone)}", soft_wrap=True)
@@ -152,6 +152,6 @@ def _difference(entry: dict[str, Any]) -> tuple[str, str]:
 
 
 def _said(entry: dict[str, Any]) -> str:
-    if entry["p_holm"] < LEAST_RELEVANT:
+    if entry["p_adjusted"] < LEAST_RELEVANT:
         return "[bold red]worse[/]"
     return "[green]better[/]" if entry["low"] > 0 else ""

@@ -6,7 +6,6 @@ ignore. What a report does not hold (a release without champion, canaries, slice
 
 import base64
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,15 +55,20 @@ class Scores:
 
 @dataclass(frozen=True)
 class Change:
-    """Candidate minus another system on one task, or on the mean; ``rule``: the gate's about it."""
+    """Candidate minus another system on one task, or on what sums the tasks up.
+
+    ``p``: one-sided, for "worse", adjusted for the tasks that were looked at. ``outcome``: the
+    gate's, where it has a rule about it.
+    """
 
     task: str
     against: str
     difference: float
     low: float
     high: float
+    p: float
     smallest_detectable: float | None
-    rule: dict[str, Any] | None
+    outcome: str | None
     reference: dict[str, Any] | None = None
 
 
@@ -82,12 +86,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class Slice:
-    """Rows of one kind (a language, a length, a label) and their scores."""
+    """Rows of one kind (a language, a length, rare labels) of a task; ``change`` on them."""
 
-    kind: str
+    task: str
     name: str
-    rows: int | None
+    rows: int
     systems: dict[str, dict[str, Any]]
+    change: Change
 
 
 def read() -> Reports:
@@ -115,11 +120,15 @@ def page(reports: Reports, examples: list[Example] | None = None, margin: float 
     return render("evaluation.html", **_view(reports, margin), examples=examples or [])
 
 
-def summary(reports: Reports) -> str:
-    """The page as Markdown, without examples: for Prefect's page."""
+def summary(reports: Reports, next_step: str = "") -> str:
+    """The page as Markdown, without examples: for Prefect's page.
+
+    ``next_step``: where the run knows better than its verdict what to do next.
+    """
     view = _view(reports, None)
     svg = render("forest.svg", **view).encode()
-    return render("evaluation.md", **view, plot="data:image/svg+xml;base64," + base64.b64encode(svg).decode())
+    plot = "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+    return render("evaluation.md", **view, plot=plot, next_step=next_step)
 
 
 def verdict(gate: Report, publish: Report | None = None) -> Verdict:
@@ -174,20 +183,23 @@ def scores(evaluate: Report, gate: Report) -> list[Scores]:
 
 def changes(evaluate: Report, gate: Report) -> list[Change]:
     """What changed, the largest change first."""
-    rules = {rule["task"]: rule for rule in gate["rules"] if rule["rule"] == "no_harm"}
+    outcomes = {rule["task"]: rule["outcome"] for rule in gate["rules"] if rule["rule"] == "no_harm"}
     found = [
-        _change(task, comparison, rules.get(task), each.get("reference_comparison"))
+        _change(task, comparison, outcomes.get(task), each.get("reference_comparison"))
         for task, each in evaluate["tasks"].items()
         if (comparison := each.get("comparison"))
     ]
     return sorted(found, key=lambda change: (-abs(change.difference), change.task))
 
 
-def mean_change(evaluate: Report, gate: Report) -> Change | None:
-    """What changed on the mean over tasks."""
-    comparison = evaluate["mean"].get("comparison")
-    rule = next((rule for rule in gate["rules"] if rule["rule"] == "mean_not_worse"), None)
-    return _change("mean", comparison, rule, None) if comparison else None
+def summed_up(evaluate: Report, gate: Report) -> list[Change]:
+    """What changed on the mean over tasks, and on the lowest score of any task."""
+    outcomes = {rule["rule"]: rule["outcome"] for rule in gate["rules"]}
+    return [
+        _change(name, comparison, outcomes.get(rule), None)
+        for name, rule in (("mean", "mean_not_worse"), ("worst", "worst_task"))
+        if (comparison := (evaluate.get(name) or {}).get("comparison"))
+    ]
 
 
 def rules(gate: Report) -> dict[str, list[Rule]]:
@@ -207,13 +219,17 @@ def rules(gate: Report) -> dict[str, list[Rule]]:
     return {outcome: found for outcome, found in grouped.items() if found}
 
 
-def slices(evaluate: Report) -> dict[str, list[Slice]]:
-    """Scores of parts of the test split by what they are cut by: language, length, label."""
-    return {
-        kind: found
-        for kind, cut in (evaluate.get("slices") or {}).items()
-        if isinstance(cut, dict) and (found := list(_slices(kind, cut, ())))
-    }
+def slices(evaluate: Report) -> list[Slice]:
+    """Parts of the tasks' test rows, those that speak most for harm first."""
+    found = [
+        Slice(
+            task, name.replace(":", " "), each["rows"], _measured(each), _change(task, comparison, None, None)
+        )
+        for task, figures in evaluate["tasks"].items()
+        for name, each in (figures.get("slices") or {}).items()
+        if (comparison := each.get("comparison"))
+    ]
+    return sorted(found, key=lambda each: (each.change.p, each.change.difference, each.task, each.name))
 
 
 def calibration(evaluate: Report) -> dict[str, dict[str, Any]]:
@@ -241,10 +257,9 @@ def memorisation(evaluate: Report, gate: Report) -> dict[str, Any] | None:
 
 def _view(reports: Reports, margin: float | None) -> dict[str, Any]:
     evaluate, gate = reports["evaluate"], reports["gate"]
-    changed = changes(evaluate, gate)
-    mean = mean_change(evaluate, gate)
-    everything = [*changed, *([mean] if mean else [])]
-    reach = [value for change in everything for value in _reach(change)]
+    changed, summed, parts = changes(evaluate, gate), summed_up(evaluate, gate), slices(evaluate)
+    reach = [value for change in (*changed, *summed) for value in _reach(change)]
+    reach_of_parts = [value for part in parts for value in _reach(part.change)]
     weights = reports.get("train", {}).get("gate") or {}
     return {
         "verdict": verdict(gate, reports.get("publish")),
@@ -253,7 +268,7 @@ def _view(reports: Reports, margin: float | None) -> dict[str, Any]:
         "worst": evaluate.get("worst") or {},
         "shares": plots.SHARES,
         "changes": changed,
-        "mean_change": mean,
+        "summed_up": summed,
         "change_axis": plots.symmetric([*reach, *([margin] if margin else [])]),
         "margin": margin,
         "rules": rules(gate),
@@ -262,7 +277,8 @@ def _view(reports: Reports, margin: float | None) -> dict[str, Any]:
         "draws": reports.get("resample", {}).get("draws"),
         "experts": weights if len(next(iter(weights.values()), ())) > 1 else {},
         "memorisation": memorisation(evaluate, gate),
-        "slices": slices(evaluate),
+        "slices": parts,
+        "slice_axis": plots.symmetric(reach_of_parts),
         "calibration": calibration(evaluate),
         "deidentify": reports.get("deidentify") or {},
         "untrained": evaluate.get("untrained") or {},
@@ -281,7 +297,7 @@ def _measured(entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _change(
-    task: str, against: dict[str, Any], rule: dict[str, Any] | None, reference: dict[str, Any] | None
+    task: str, against: dict[str, Any], outcome: str | None, reference: dict[str, Any] | None
 ) -> Change:
     return Change(
         task,
@@ -289,24 +305,11 @@ def _change(
         against["difference"],
         against["low"],
         against["high"],
+        against.get("p_adjusted", against["p_worse"]),
         against.get("smallest_detectable"),
-        rule,
+        outcome,
         reference,
     )
-
-
-def _slices(kind: str, cut: dict[str, Any], names: tuple[str, ...]) -> Iterator[Slice]:
-    """Slices at any depth: a cut may be divided by task first."""
-    measured = {name: cut[name] for name in SYSTEMS if isinstance(cut.get(name), dict)}
-    measured = {name: each for name, each in measured.items() if each.get("score") is not None}
-    if measured:
-        yield Slice(kind, " · ".join(names), cut.get("rows"), measured)
-    elif isinstance(cut.get("score"), float):
-        yield Slice(kind, " · ".join(names), cut.get("rows"), {"candidate": cut})
-    else:
-        for name, part in sorted(cut.items()):
-            if isinstance(part, dict):
-                yield from _slices(kind, part, (*names, name))
 
 
 def _remedy(rule: dict[str, Any]) -> str:

@@ -77,7 +77,12 @@ def test_scores_and_changes_are_those_of_the_reports(checkout: Checkout, browser
         assert (low, high) == pytest.approx((first["low"], first["high"]), abs=1e-4)
         shown = [text.split()[0] for text in changes.locator("th").all_inner_texts()]
         by_size = sorted(tasks, key=lambda task: (-abs(tasks[task]["comparison"]["difference"]), task))
-        assert shown == [*by_size, "mean"]
+        assert shown == [*by_size, "mean", "lowest"]
+        slices = page.locator("table").nth(2).locator("tbody tr").all_inner_texts()
+        of_triage = tasks["message-triage"]["slices"].values()
+        doubtful = min(of_triage, key=lambda each: each["comparison"]["p_worse"])
+        assert slices[0].startswith("message-triage")
+        assert f"{doubtful['comparison']['p_adjusted']:.3f}" in slices[0]
 
 
 def test_a_first_release_is_compared_with_the_base(checkout: Checkout, browser: Any) -> None:
@@ -108,7 +113,8 @@ def test_text_of_records_is_there_only_on_request_and_stays_text(checkout: Check
 def test_hostile_names_and_reasons_stay_text(checkout: Checkout, browser: Any) -> None:
     reports = judged.write(override=True)
     reports["gate"]["override"] = {"by": judged.HOSTILE, "reason": judged.HOSTILE}
-    reports["evaluate"]["slices"] = {judged.HOSTILE: {judged.HOSTILE: {"rows": 3, "score": 0.5}}}
+    tasks = reports["evaluate"]["tasks"]
+    tasks["rqe"]["slices"] = {judged.HOSTILE: next(iter(tasks["rqe"]["slices"].values()))}
     evaluation.write(reports)
     with looking(browser, paths.EVALUATION_PAGE) as page:
         assert page.title() == "Overridden – evaluation"
@@ -130,22 +136,15 @@ def test_examples_begin_with_rows_that_are_answered_differently(checkout: Checko
 
 def test_what_newer_reports_hold_is_shown(checkout: Checkout, browser: Any) -> None:
     reports = judged.write()
-    system = {"score": 0.25, "low": 0.2, "high": 0.3}
     reports["evaluate"] |= {
-        "slices": {"language": {"en": {"rows": 30, "base": system, "candidate": system | {"score": 0.75}}}},
         "calibration": {"rqe": {"ece": 0.0625}, "drug-entities": {"ece": None}},
         "membership": {"auc": 0.53125},
-        "worst": {"candidate": {"task": "rqe", "score": 0.5, "low": 0.4, "high": 0.6}},
     }
     evaluation.write(reports)
     with looking(browser, paths.EVALUATION_PAGE) as page:
         text = page.locator("main").inner_text()
-        assert "By language" in text
-        assert "30 rows" in text
-        assert "0.750" in text
         assert "rqe\t0.062" in text
         assert "auc 0.531" in text
-        assert "rqe, 0.40 to 0.60" in text
 
 
 def test_the_same_reports_give_the_same_page(checkout: Checkout) -> None:
