@@ -1,5 +1,7 @@
 """Commands that show how good adapters are, and compare them."""
 
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +30,7 @@ def report(
     reports = evaluation.read()
     systems = [name for name in evaluation.SYSTEMS if name in reports["evaluate"]["systems"]]
     chosen = rows.read(systems, examples) if examples else []
+    os.umask(0o077)  # text of records is for its owner alone
     evaluation.write(reports, chosen, Params.load().gate.margin)
     if chosen:
         err.print("[bold red]The page holds text of records: keep it on this machine.[/]")
@@ -128,8 +131,6 @@ def compare(
 
 def _here(name: str) -> str:
     """``name``; a release that lies neither here nor in a folder of that name is pulled first."""
-    from pathlib import Path
-
     from pipeline.registry import is_release_id, pulled
 
     if not Path(name).is_dir() and is_release_id(name) and not pulled(name).is_dir():
