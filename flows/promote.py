@@ -106,6 +106,8 @@ def situation(release: str, gate: dict[str, Any], before: Channel | None) -> str
     """One line for who decides: what is replaced, and whether the comparison was with that."""
     current = before.release if before else "base"
     text = f"Release {release} would replace {current if before else 'nothing: there is no champion yet'}."
+    if override := gate.get("override"):
+        text += f" OVERRIDDEN: the gate blocked it, {override['by']} let it through: {override['reason']}."
     if gate["undecided"]:
         text += f" Undecided, each to be confirmed by name: {', '.join(gate['undecided'])}."
     if gate["against"] not in (current, release):

@@ -22,6 +22,7 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
 
 from pipeline import paths
+from pipeline.pages import evaluation, markdown
 from pipeline.params import Params
 from pipeline.registry import location
 
@@ -45,6 +46,9 @@ PICTURES = {
     "similarity": "cosine between the updates of each two experts",
 }
 """Of the train stage, by the file's name; those of the gate exist where it has experts to weigh."""
+
+RED = "🟥 "
+"""What Prefect's Markdown has for red."""
 
 WORTH_SHOWING = 3.0
 """Seconds that a stage has run before its progress gets an artifact."""
@@ -232,7 +236,10 @@ def gate_table(report: Report) -> tuple[Table, str]:
         {"outcome": rule["outcome"], "rule": rule["rule"], "task": rule["task"] or "", "why": rule["why"]}
         for rule in ordered
     ]
-    text = f"# {report['verdict'].capitalize()}\n\nCompared with {report['against']}."
+    text = f"# {RED if report['verdict'] != 'pass' else ''}{report['verdict'].capitalize()}\n\n"
+    if override := report.get("override"):
+        text += f"Let through by {markdown(override['by'])}: {markdown(override['reason'])}\n\n"
+    text += f"Compared with {report['against']}."
     if report["undecided"]:
         text += f" To be confirmed by name at promotion: {', '.join(report['undecided'])}."
     return rows, f"{text}\n\n{not_passed(report)}"
@@ -308,39 +315,30 @@ _ORDER = ("blocked", "undecided", "pass")
 
 
 def summary(next_step: str) -> str:
-    """The run on one page, in Markdown."""
-    ingest, deidentify, train = read("ingest"), read("deidentify"), read("train")
-    gate, publish = read("gate"), read("publish")
-    balance, _ = balance_table(read("resample"))
-    scores, _ = scores_table(read("evaluate"))
-    passed = sum(rule["outcome"] == "pass" for rule in gate["rules"])
+    """The run on one page, in Markdown: the evaluation, what came in, what was removed, training."""
+    ingest, deidentify, train, publish = (
+        read(stage) for stage in ("ingest", "deidentify", "train", "publish")
+    )
     curve = {
         "training loss": [(entry["step"], entry["loss"]) for entry in train["curve"]],
         "validation loss": [(entry["step"], entry["mean"]) for entry in train["validation"]],
     }
     what = (
-        f"Release `{publish['release']}`"
+        f"## Published\n\nRelease `{publish['release']}`"
         if publish["published"]
-        else f"Nothing published: {publish['reason']}"
+        else f"## Nothing published\n\n{publish['reason'].capitalize()}"
     )
     return "\n\n".join(
         [
-            f"# {gate['verdict'].capitalize()}",
-            f"{what}. Next: {next_step}",
+            evaluation.summary(evaluation.read(), next_step),
+            f"{what}.",
             "## What came in",
             f"{ingest['files']['read']} files. {_rows(ingest)}",
             "## What was removed",
             f"{sum(deidentify['found'].values())} identifiers; {_share(deidentify['recall_overall'])} of "
             f"labelled ones are found, {deidentify['residual_records']} records still trip a detector.",
-            "## Balance",
-            markdown_table(balance),
             "## Training",
             f"![losses over steps]({chart(curve)})",
-            "## Scores",
-            markdown_table(scores),
-            "## Gate",
-            f"{passed} of {len(gate['rules'])} rules pass.",
-            not_passed(gate),
         ]
     )
 

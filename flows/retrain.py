@@ -18,8 +18,9 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows import inbox, reports, repository, stages
-from pipeline import STAGES
+from pipeline import STAGES, paths
 from pipeline.errors import PipelineError, Stopped
+from pipeline.pages import evaluation
 from pipeline.params import Params
 from pipeline.registry import Registry
 
@@ -172,7 +173,7 @@ def conclude(ran: list[str]) -> "State[Any]":
         state = Completed(
             name="Blocked", message=f"The gate blocked: {', '.join(names) or 'undecided tasks'}."
         )
-        next_step = "see the gate's table; more data or training may help. The champion stays."
+        next_step = f"open {paths.EVALUATION_PAGE}. The champion stays."
     elif not published["published"]:
         state = Completed(name="Unpublished", message=f"Nothing published: {published['reason']}.")
         next_step = "set publish.registry in params.yaml."
@@ -184,6 +185,8 @@ def conclude(ran: list[str]) -> "State[Any]":
     else:
         state = Completed(name="Published", message=f"Release {published['release']}.")
         next_step = _what_to_do_with(published["release"])
+    # Where DVC had the stage's result already, its program did not write the page.
+    evaluation.write(evaluation.read(), margin=Params.load().gate.margin)
     reports.tell_summary(next_step)
     return state
 

@@ -50,6 +50,12 @@ def show_changes(pieces: Iterable[tuple[str, str, str | None]]) -> None:
     out.print(shown, soft_wrap=True)
 
 
+def verdict(name: str) -> str:
+    """A verdict or an outcome of the gate in its colour; what was blocked or overridden is red."""
+    colours = {"pass": "green", "undecided": "yellow", "blocked": "bold red", "overridden": "bold red"}
+    return f"[{colours[name]}]{name}[/]" if name in colours else plain(name)
+
+
 def plain(text: str) -> str:
     """``text`` as it is, though it may look like Rich's markup."""
     return text.replace("[", r"\[")

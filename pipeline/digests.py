@@ -23,6 +23,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def dvc_digest(path: Path) -> str:
+    """Hex MD5 of a file's bytes: the name by which dvc.lock knows it."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
 def listing(folder: Path) -> dict[str, str]:
     """Relative POSIX path of every file below ``folder`` and its hex SHA-256, sorted by path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -199,6 +199,7 @@ class Publish(Section):
     # local: this checkout's own S3 server; s3://BUCKET/PREFIX: by boto3's standard configuration;
     # null: publish nowhere
     registry: str | None = "local"
+    data_licences: tuple[str, ...] = ()  # of the training data, a line each, for the model card
 
     @field_validator("registry")
     @classmethod

@@ -34,6 +34,8 @@ RELEASE_TASKS = RELEASE / "tasks"
 REPORTS = Path("reports")
 DATA_DOCS = REPORTS / "data_docs"
 PLOTS = REPORTS / "plots"
+EVALUATION_PAGE = REPORTS / "evaluation.html"
+TRENDS_PAGE = REPORTS / "trends.html"
 
 KEY_ID = Path("data/key.id")
 """Public id of the de-identification key in use; git-ignored, a DVC dependency."""

@@ -1,8 +1,9 @@
 """Publish the release the gate passed: ``python -m pipeline.publish``.
 
 Reads models/release, models/base, the reports of the stages before it and dvc.lock; writes the
-release to the registry that ``publish.registry`` names, and reports/publish.json. Where the gate
-blocked, or no registry is configured, nothing is published: the report says why, exit code 0.
+release to the registry that ``publish.registry`` names, reports/publish.json, and what a person
+reads of the run: reports/evaluation.html (see ``pages``). Where the gate blocked, or no registry
+is configured, nothing is published: the report says why, exit code 0.
 
 A release is the files of models/release and five about them: README.md (the model card),
 metrics.json, gate.json, profile.json and lineage.json. They hold stable facts only, so that the
@@ -10,7 +11,6 @@ same inputs give the same release id; who, when and which git commit go to the r
 No record's text is in any of them. Channels are not moved here.
 """
 
-import hashlib
 import json
 import os
 import subprocess
@@ -23,9 +23,11 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline import STAGES, paths
-from pipeline.digests import canonical_json, folder_digest
+from pipeline.digests import canonical_json, dvc_digest, folder_digest
 from pipeline.errors import PipelineError
 from pipeline.files import link_or_copy
+from pipeline.pages import evaluation
+from pipeline.pages.card import model_card
 from pipeline.params import Params
 from pipeline.registry import Registry
 from pipeline.stage import Progress, Report, main
@@ -38,11 +40,21 @@ RAW_INPUT = "data/inbox"
 
 
 def run(params: Params, progress: Progress) -> Report:
-    """Publish, or say why not.
+    """Publish, or say why not; write the page of the evaluation either way.
 
     Raises PipelineError where a report is missing or tells of other files than those at hand,
     RegistryError where the registry fails; a reader then sees no release.
     """
+    reports = evaluation.read() | {"publish": {}}
+    # Before anything is uploaded: a registry that does not answer must not cost people the page.
+    evaluation.write(reports, margin=params.gate.margin)
+    report = _publish(params, progress)
+    if report["published"]:
+        evaluation.write(reports | {"publish": report}, margin=params.gate.margin)
+    return report
+
+
+def _publish(params: Params, progress: Progress) -> Report:
     gate = _report("gate")
     if gate["verdict"] not in ("pass", "overridden"):
         return _unpublished(f"the gate's verdict is {gate['verdict']}")
@@ -82,7 +94,8 @@ def assemble(folder: Path, params: Params) -> None:
     for source in sorted(paths.RELEASE.rglob("*")):
         if source.is_file():
             link_or_copy(source, folder / source.relative_to(paths.RELEASE))
-    gate, metrics, profile = _report("gate"), _report("evaluate"), _report("split")["profile"]
+    gate, metrics = _report("gate"), _report("evaluate")
+    profile = _report("split")["profile"] | {"deidentification": _deidentification()}
     about = {
         "metrics.json": metrics,
         "gate.json": gate,
@@ -91,8 +104,19 @@ def assemble(folder: Path, params: Params) -> None:
     }
     for name, value in about.items():
         (folder / name).write_text(canonical_json(value), encoding="utf-8")
-    card = model_card(_base_name(params), metrics, gate, profile)
+    card = model_card(_base_name(params), metrics, gate, profile, params.publish.data_licences)
     (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _deidentification() -> dict[str, Any]:
+    """Counts that tell whether later data holds more identifiers, or hides them better."""
+    report = _report("deidentify")
+    return {
+        "rows": report["rows"]["out"],
+        "found": report["found"],
+        "recall": report["recall_overall"],
+        "residual_records": report["residual_records"],
+    }
 
 
 def lineage(params: Params) -> dict[str, Any]:
@@ -116,94 +140,6 @@ def lineage(params: Params) -> dict[str, Any]:
         },
         "packages": {name: metadata.version(name) for name in PACKAGES},
     }
-
-
-def model_card(base: str, metrics: dict[str, Any], gate: dict[str, Any], profile: dict[str, Any]) -> str:
-    """The release's README.md, with the front matter that model hubs read.
-
-    ``metrics`` and ``gate`` are the reports of evaluate and gate, ``profile`` that of split;
-    scores are shares of 1.
-    """
-    front = {
-        "library_name": "peft",
-        "base_model": base,
-        "license": "other",
-        "license_name": "stated-by-the-operator",
-        "language": sorted({tag.split("-")[0].lower() for tag in profile["languages"]}),
-        "pipeline_tag": "text-generation",
-        "tags": ["lora", "medical", "moelora", "multi-task", "peft"],
-    }
-    tasks = metrics["tasks"]
-    score_rows = [
-        f"| {task} | {entry['metric'] or ''} | {entry['rows']} "
-        f"| {_score(entry['base'])} | {_score(entry['candidate'])} |"
-        for task, entry in sorted(tasks.items())
-    ]
-    mean = metrics["mean"]
-    score_rows.append(f"| **mean** | | | {_score(mean['base'])} | {_score(mean['candidate'])} |")
-    rule_rows = [
-        f"| {rule['rule']} | {rule['task'] or ''} | {rule['outcome']} | {rule['why'].replace('|', '/')} |"
-        for rule in gate["rules"]
-    ]
-    load = f'model = PeftModel.from_pretrained(base, "tasks/{min(tasks, default="TASK")}")'
-    return f"""---
-{yaml.safe_dump(front, sort_keys=False)}---
-
-# MOELoRA adapter for {len(tasks)} medical tasks
-
-Low-rank adapter of `{base}`, trained on all tasks at once as a mixture of low-rank experts whose
-weights depend on the task alone. `moelora/` is the adapter as trained; `tasks/<task>/` is the same
-adapter for one task as an ordinary PEFT LoRA, which stock software loads:
-
-```python
-from peft import PeftModel
-{load}
-```
-
-## Scores
-
-On this release's test split, from 0 to 1, with 95 % intervals; base is the model without the adapter.
-
-| task | metric | rows | base | adapter |
-|---|---|---|---|---|
-{chr(10).join(score_rows)}
-
-## Gate
-
-Verdict: **{gate["verdict"]}**.
-
-| rule | task | outcome | why |
-|---|---|---|---|
-{chr(10).join(rule_rows)}
-
-## Intended use
-
-Research and engineering on the tasks listed above, in the form of their training data. Every other
-use needs an evaluation of its own.
-
-**Not a medical device.** No output may decide, alone or unread, on the diagnosis or treatment of a
-person.
-
-## Limits
-
-- The scores hold for data like the test split; other hospitals, languages and years differ.
-- A task whose rule is `undecided` had too few test rows to tell a loss from chance.
-- The base model's own errors and biases remain.
-- Training text was de-identified by software, which misses some of what identifies people. Residual
-  risk remains; an adapter can memorise. Handle it as its data's owner demands.
-
-## Data and licences
-
-The operator of the pipeline supplied the training data and states its licences, as those of this
-adapter; the base model's licence applies as well. `profile.json` has counts and histograms of the
-data, `lineage.json` the digests of every input, `metrics.json` and `gate.json` all figures.
-"""
-
-
-def _score(system: dict[str, Any]) -> str:
-    if system["score"] is None:
-        return "not measured"
-    return f"{system['score']:.3f} ({system['low']:.3f} to {system['high']:.3f})"
 
 
 def _base_name(params: Params) -> str:
@@ -234,7 +170,7 @@ def _locked_stages() -> dict[str, Any]:
     for stage, entry in entries.items():
         for out in entry.get("outs", []):
             report = paths.report(stage)
-            if out["path"] == report.as_posix() and out["md5"] != _md5(report):
+            if out["path"] == report.as_posix() and out["md5"] != dvc_digest(report):
                 raise PipelineError(f"dvc.lock tells of another run than {report}: dvc repro publish")
     if "ingest" in entries:
         deps = [dep for dep in entries["ingest"].get("deps", []) if dep["path"] != RAW_INPUT]
@@ -260,11 +196,6 @@ def _check_params(params: Params, stages: dict[str, Any]) -> None:
             then = {}
         if then != now:
             raise PipelineError(f"{stage} ran with other parameters than {paths.PARAMS}: moelora retrain")
-
-
-def _md5(path: Path) -> str:
-    """DVC's digest of a file."""
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def _actor() -> str:

@@ -236,6 +236,11 @@ def location(url: str) -> str:
     return LOCAL_URL if url == LOCAL else url
 
 
+def is_release_id(name: str) -> bool:
+    """Whether ``name`` has the form of a release's id."""
+    return _RELEASE.fullmatch(name) is not None
+
+
 def pulled(release: str) -> Path:
     """Where a release lies that was pulled without naming a folder."""
     return paths.cache_root() / "open" / "releases" / _checked_release(release)
@@ -357,7 +362,7 @@ class Registry:
         whole = []
         for release, items in found.items():
             published = [item["LastModified"] for item in items if item["Path"] == MANIFEST]
-            if published and _RELEASE.fullmatch(release):
+            if published and is_release_id(release):
                 files = [item["Size"] for item in items if item["Path"] not in ABOUT_THE_FILES]
                 at = published[0].astimezone(UTC).isoformat()
                 whole.append(Release(release, at, len(files), sum(files)))
@@ -391,6 +396,10 @@ class Registry:
                     raise ReleaseCorrupt(f"release {release}: {problem}")
                 return b"".join(parts)
         raise ReleaseNotFound(f"release {release} has no file {path}")
+
+    def read_each(self, releases: list[str], path: str) -> dict[str, bytes]:
+        """``read`` of the same file of many releases, several at once."""
+        return dict(self._in_parallel(lambda release: self.read(release, path), releases))
 
     @_registry_errors
     def pull(self, release: str, folder: Path | None = None) -> Path:
@@ -656,7 +665,7 @@ def _parse(url: str) -> tuple[str, str]:
 
 
 def _checked_release(release: str) -> str:
-    if not _RELEASE.fullmatch(release):
+    if not is_release_id(release):
         raise ReleaseNotFound(f"{release!r} is no release id (16 hex digits): moelora releases lists them")
     return release
 

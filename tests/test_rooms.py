@@ -99,10 +99,10 @@ def test_pipeline_knows_neither_prefect_nor_dvc_nor_flows() -> None:
 
 
 def test_flows_know_only_the_open_rooms_of_the_pipeline() -> None:
-    allowed = {"records", "registry", "params", "paths", "errors", "STAGES"}
+    allowed = {"records", "registry", "params", "paths", "errors", "pages", "STAGES"}
     for path in sources("flows"):
         # A command may need another room; it opens that inside its own function.
-        command = path.name in {"cli.py", "doctor.py"}
+        command = room(path) in {"cli", "doctor"}
         names = imports(path, everywhere=not command)
         rooms = {name.split(".")[1] for name in names if name.startswith("pipeline.")}
         assert rooms <= allowed, (path, rooms - allowed)
@@ -138,6 +138,11 @@ def test_data_stages_and_gate_import_no_torch() -> None:
             "registry",
         }:
             assert not roots(path) & HEAVY, path
+
+
+def test_pages_read_reports_and_import_no_torch() -> None:
+    for path in (ROOT / "pipeline/pages").glob("*.py"):
+        assert not roots(path) & HEAVY, path
 
 
 def test_only_raw_stages_name_the_folders_of_raw_text() -> None:

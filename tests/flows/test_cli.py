@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from flows import cli
-from flows.cli import app
+from flows.cli import app, ready
 from tests.conftest import ROOT, Checkout
 
 COMMANDS = [
@@ -34,7 +33,7 @@ def test_help_answers_in_half_a_second() -> None:
 
 
 def test_the_commands_of_the_design_are_there() -> None:
-    wanted = "retrain prepare stage sample-data deidentify audit-phi releases promote rollback verify pull predict history base doctor ui services"
+    wanted = "retrain prepare stage sample-data deidentify audit-phi releases promote rollback verify pull predict report trends compare history base doctor ui services"
     assert set(COMMANDS) == set(wanted.split())
 
 
@@ -71,12 +70,11 @@ def test_own_data_without_a_key_ends_with_2_and_the_command_that_makes_one(
     Path("own").mkdir()
     Path("own/Featherstone.jsonl").write_text("{}\n")
     from flows import inbox
-    from flows.cli import _prepare_key
     from pipeline.errors import DeidKeyError
 
     inbox.link(Path("own"), ["*.jsonl"])
     with pytest.raises(DeidKeyError, match="openssl rand -base64 32"):
-        _prepare_key()
+        ready.prepare_key()
 
 
 def test_sample_data_is_written_privately_and_never_beside_other_data(checkout: Checkout) -> None:
@@ -116,8 +114,8 @@ def test_predict_hands_the_fallback_on(
 
     asked = []
     registry = SimpleNamespace(pull=lambda release: Path(release))
-    monkeypatch.setattr(cli, "_registry", lambda: registry)
-    monkeypatch.setattr(cli, "_prepare_base", lambda: None)
+    monkeypatch.setattr(ready, "registry", lambda: registry)
+    monkeypatch.setattr(ready, "prepare_base", lambda: None)
     monkeypatch.setattr(predict, "predict", lambda *given: asked.append(given) or "yes")
     line = ["predict", "--task", "gout", "--text", "A?", "--release", "0" * 16, *arguments]
     done = CliRunner().invoke(app, line)

@@ -15,13 +15,14 @@ from pipeline import paths
 from pipeline.digests import canonical_json, folder_digest
 from pipeline.errors import PipelineError, RegistryUnavailable
 from pipeline.params import Params
-from pipeline.publish import model_card, run
+from pipeline.publish import run
 from pipeline.registry import Registry
 from pipeline.stage import Progress
 from tests.conftest import Checkout
 
 SCORE = {"score": 0.5, "low": 0.4, "high": 0.6, "malformed": 0}
 METRICS = {
+    "systems": ["base", "candidate"],
     "tasks": {
         "rqe": {
             "metric": "accuracy",
@@ -39,6 +40,13 @@ METRICS = {
     },
     "mean": {"base": SCORE, "candidate": SCORE | {"score": 0.75}},
 }
+DEIDENTIFY = {
+    "key_id": "0123456789abcdef",
+    "rows": {"in": 400, "out": 400},
+    "found": {"NAME": 70, "DATE": 30},
+    "recall_overall": 0.97,
+    "residual_records": 1,
+}
 PROFILE = {"rows": 400, "languages": {"en": 300, "zh-Hans": 100}, "tasks": {}}
 
 
@@ -49,7 +57,9 @@ def put_report(stage: str, report: dict[str, Any]) -> None:
 
 def gate(verdict: str, **more: Any) -> dict[str, Any]:
     rules = [{"rule": "floor", "task": "rqe", "outcome": "pass", "figures": {}, "why": "0.750 is above 0.1"}]
-    return {"verdict": verdict, "release_digest": folder_digest(paths.RELEASE), "rules": rules} | more
+    digest = folder_digest(paths.RELEASE)
+    facts = {"verdict": verdict, "release_digest": digest, "rules": rules, "undecided": [], "against": "base"}
+    return facts | more
 
 
 @pytest.fixture
@@ -61,7 +71,7 @@ def judged(checkout: Checkout) -> Checkout:
     paths.BASE.mkdir()
     (paths.BASE / "config.json").write_text("{}")
     put_report("ingest", {"shards": [{"shard": "b" * 16, "out": 1}, {"shard": "a" * 16, "out": 2}]})
-    put_report("deidentify", {"key_id": "0123456789abcdef"})
+    put_report("deidentify", DEIDENTIFY)
     put_report("split", {"profile": PROFILE})
     put_report("evaluate", METRICS)
     put_report("gate", gate("pass"))
@@ -95,7 +105,8 @@ def test_what_the_gate_passed_is_published(
         "tasks",
     }
     assert json.loads((folder / "metrics.json").read_text()) == METRICS
-    assert json.loads((folder / "profile.json").read_text()) == PROFILE
+    counts = {"rows": 400, "found": {"NAME": 70, "DATE": 30}, "recall": 0.97, "residual_records": 1}
+    assert json.loads((folder / "profile.json").read_text()) == PROFILE | {"deidentification": counts}
     lineage = json.loads((folder / "lineage.json").read_text())
     assert lineage["inputs"] == ["a" * 16, "b" * 16]
     assert lineage["key_id"] == "0123456789abcdef"
@@ -141,6 +152,23 @@ def test_an_override_is_published_and_told(judged: Checkout, registry_url: str) 
     told = [(entry["event"], entry["reason"]) for entry in Registry.open(registry_url).history()]
     assert told == [("published", "gate: overridden"), ("overridden", "needed now")]
     assert report["published"] is True
+
+
+def test_the_page_is_written_whatever_becomes_of_the_release(
+    judged: Checkout, registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged.params(publish__registry=registry_url)
+    put_report("gate", gate("blocked"))
+    publish()
+    assert "<h1>Blocked</h1>" in paths.EVALUATION_PAGE.read_text()
+    put_report("gate", gate("pass"))
+    release = publish()["release"]
+    assert f"moelora promote {release}" in paths.EVALUATION_PAGE.read_text()
+    paths.EVALUATION_PAGE.unlink()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(RegistryUnavailable):
+        publish()
+    assert "moelora promote RELEASE" in paths.EVALUATION_PAGE.read_text()
 
 
 def test_without_a_registry_nothing_is_published(judged: Checkout) -> None:
@@ -236,22 +264,6 @@ def test_the_commit_is_told(judged: Checkout, registry_url: str) -> None:
     publish()
     (entry,) = Registry.open(registry_url).history()
     assert len(entry["git_commit"]) == 40
-
-
-def test_the_card_is_what_model_hubs_read() -> None:
-    from huggingface_hub import ModelCard
-
-    rules = [{"rule": "floor", "task": "rqe", "outcome": "undecided", "figures": {}, "why": "too few | rows"}]
-    text = model_card("org/base", METRICS, {"verdict": "pass", "rules": rules}, PROFILE)
-    card = ModelCard(text)
-    assert card.data.library_name == "peft"
-    assert card.data.base_model == "org/base"
-    assert card.data.license == "other"
-    assert card.data.language == ["en", "zh"]
-    assert "| rqe | accuracy | 40 | 0.500 (0.400 to 0.600) | 0.750 (0.400 to 0.600) |" in text
-    assert "| tiny |  | 0 | not measured | not measured |" in text
-    assert "| floor | rqe | undecided | too few / rows |" in text
-    assert "Not a medical device" in text
 
 
 def test_a_local_base_is_named_without_its_path(judged: Checkout, registry_url: str, tmp_path: Path) -> None:
