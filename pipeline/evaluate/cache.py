@@ -26,7 +26,8 @@ class RowsCache(DynamicCache):
     def take(self, packed: DynamicCache, rows: Sequence[int], lengths: Sequence[int]) -> None:
         """The keys of prompts that were read packed, ``lengths`` after one another, for ``rows``."""
         for layer, read in zip(self._rows, packed.layers, strict=True):
-            keys, values = read.keys, read.values  # type: ignore[union-attr]
+            keys: Tensor = read.keys  # type: ignore[union-attr, assignment]
+            values: Tensor = read.values  # type: ignore[union-attr, assignment]
             layer.allocate(keys, values)
             start = 0
             for row, length in zip(rows, lengths, strict=True):
@@ -40,12 +41,12 @@ class RowsCache(DynamicCache):
             layer.batch_select_indices(rows)
 
 
-class _Layer(DynamicLayer):
+class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
     keys: Tensor
     values: Tensor
 
     def __init__(self, cache: RowsCache, rows: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.cache, self.rows = cache, rows
 
     def allocate(self, keys: Tensor, values: Tensor) -> None:
