@@ -210,7 +210,7 @@ def _answered(each: Adapter, rows: pl.DataFrame, params: Params, watch: Watch) -
         watch(each.name, finished, len(rows))
 
     watch(each.name, 0, len(rows))
-    system = System(model, tokenizer, loaded.tasks)
+    system = System(model, tokenizer, loaded)
     given = answer(system, asked, params.evaluate.max_new_tokens, params.evaluate.batch_tokens, done)
     answered = rows.with_columns(pl.Series("prediction", given, pl.String))
     with Cache("answers").put(_key(each, params)) as folder:

@@ -30,7 +30,7 @@ def predict(
     from pipeline import base
     from pipeline.evaluate.answers import answer, question
     from pipeline.evaluate.lineage import has_this_base
-    from pipeline.evaluate.system import System
+    from pipeline.evaluate.system import Always, System
     from pipeline.moelora import saving
     from pipeline.moelora.model import Task
 
@@ -51,6 +51,6 @@ def predict(
     routed: Task = task if task in known else known
     kind = "classification" if choices else "response_generation"
     asked = question(tokenizer, task, kind, text, choices, params.evaluate.max_tokens)
-    system = System(model, tokenizer, lambda _tasks: adapter.tasks([routed]))
+    system = System(model, tokenizer, Always(adapter, routed))
     limits = params.evaluate
     return answer(system, [asked], limits.max_new_tokens, limits.batch_tokens)[0]

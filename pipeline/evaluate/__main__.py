@@ -45,7 +45,7 @@ from pipeline.evaluate import canaries, load_check
 from pipeline.evaluate.answers import Question, answer, question
 from pipeline.evaluate.lineage import has_this_base
 from pipeline.evaluate.scores import Predictions, score
-from pipeline.evaluate.system import System
+from pipeline.evaluate.system import Bare, System
 from pipeline.files import new_folder
 from pipeline.metrics import metric_for
 from pipeline.moelora import saving
@@ -73,8 +73,8 @@ def run(params: Params, progress: Progress) -> Report:
         ).iter_rows()
     ]
     count = _Counter(progress, len(rows) * (2 + len(others)) + len(planted))
-    candidate = System(model, tokenizer, adapter.tasks)
-    bare = System(model, tokenizer, lambda _tasks: adapter.disabled())
+    candidate = System(model, tokenizer, adapter)
+    bare = System(model, tokenizer, Bare(adapter))
     predictions = {
         "base": _predict(bare, rows, asked, params.evaluate, count),
         "candidate": _predict(candidate, rows, asked, params.evaluate, count),
@@ -86,7 +86,7 @@ def run(params: Params, progress: Progress) -> Report:
         adapter.unload()
         adapter = saving.load(model, folder / paths.RELEASE_NATIVE.name)
         known[name] = set(adapter.config.tasks)
-        system = System(model, tokenizer, adapter.tasks)
+        system = System(model, tokenizer, adapter)
         shared = rows["task"].is_in(sorted(known[name]))
         predictions[name] = _predict(
             system,

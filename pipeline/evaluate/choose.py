@@ -5,20 +5,26 @@ probability that the model answers just that, the quantity that training on answ
 is not divided by length. A mean over tokens would favour long choices whose later tokens
 follow from the first ("MATERIALS AND METHODS"); the end token is what tells "METHOD" from
 "METHODS".
+
+All choices stand behind their prompt in one pass, and see it and themselves alone.
 """
 
-import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from pipeline.attention import Tree
 from pipeline.evaluate.system import Done, System, batches, unwatched
 
-SPREAD = 4
-"""The cache of a batch's prompts, repeated for each choice, may hold this many times the tokens
-of a batch; further choices are scored in a pass of their own."""
+
+class _Part(NamedTuple):
+    """A prompt and some of its answers, which share a pass."""
+
+    prompt: int
+    answers: list[int]
+    length: int
 
 
 def choose(
@@ -46,19 +52,41 @@ def log_likelihoods(
     done: Done = unwatched,
 ) -> list[list[float]]:
     """Log-probability (nats, summed over tokens) of each answer to each prompt."""
-    scores: list[list[float]] = [[] for _ in prompts]
-    for batch in batches([len(prompt) for prompt in prompts], batch_tokens):
+    scores = [[0.0] * len(given) for given in answers]
+    parts = [
+        part
+        for i, given in enumerate(answers)
+        for part in _parts(i, len(prompts[i]), given, batch_tokens if system.packs else 0)
+    ]
+    left = [0] * len(prompts)
+    for part in parts:
+        left[part.prompt] += 1
+    for batch in batches([part.length for part in parts], batch_tokens if system.packs else 1):
+        chosen = [parts[i] for i in batch]
         found = _score(
             system,
-            [prompts[i] for i in batch],
-            [tasks[i] for i in batch],
-            [answers[i] for i in batch],
-            batch_tokens,
+            [prompts[part.prompt] for part in chosen],
+            [tasks[part.prompt] for part in chosen],
+            [[answers[part.prompt][i] for i in part.answers] for part in chosen],
         )
-        for i, row in zip(batch, found, strict=True):
-            scores[i] = row
-        done(len(batch))
+        for part, row in zip(chosen, found, strict=True):
+            for i, score in zip(part.answers, row, strict=True):
+                scores[part.prompt][i] = score
+            left[part.prompt] -= 1
+        done(sum(left[prompt] == 0 for prompt in {part.prompt for part in chosen}))
     return scores
+
+
+def _parts(prompt: int, length: int, answers: Sequence[Sequence[int]], tokens: int) -> list[_Part]:
+    """The answers of a prompt: all behind it once, or as many at a time as ``tokens`` allow."""
+    parts: list[_Part] = []
+    for i, answer in enumerate(answers):
+        more = len(answer) - 1
+        if parts and parts[-1].length + more <= tokens:
+            parts[-1] = _Part(prompt, [*parts[-1].answers, i], parts[-1].length + more)
+        else:
+            parts.append(_Part(prompt, [i], length + more))
+    return parts
 
 
 def _score(
@@ -66,52 +94,57 @@ def _score(
     prompts: Sequence[Sequence[int]],
     tasks: Sequence[str],
     answers: Sequence[Sequence[Sequence[int]]],
-    batch_tokens: int,
 ) -> list[list[float]]:
-    cache = system.new_cache()
-    ids, mask = system.left_padded(prompts)
-    first = system.forward(tasks, ids, mask, cache, keep=1)[:, -1].log_softmax(dim=-1).cpu()
-    scores = [[float(first[row, answer[0]]) for answer in given] for row, given in enumerate(answers)]
-    # Answers of like length share a pass; one of a single token is scored by the prompt's own.
-    places = [
-        (row, i) for row, given in enumerate(answers) for i, answer in enumerate(given) if len(answer) > 1
+    rows = [
+        [*prompt, *(token for answer in given for token in answer[:-1])]
+        for prompt, given in zip(prompts, answers, strict=True)
     ]
-    places.sort(key=lambda place: -len(answers[place[0]][place[1]]))
-    while places:
-        longest = len(answers[places[0][0]][places[0][1]]) - 1
-        together = max(1, SPREAD * batch_tokens // (ids.shape[1] + longest))
-        chunk, places = places[:together], places[together:]
-        rows = torch.tensor([row for row, _ in chunk], device=mask.device)
-        rest = _score_rest(
-            system,
-            [tasks[row] for row, _ in chunk],
-            [answers[row][i] for row, i in chunk],
-            mask[rows],
-            _rows_of(cache, rows),
-        )
-        for (row, i), score in zip(chunk, rest, strict=True):
-            scores[row][i] += score
-    return scores
+    trees = [
+        Tree(len(prompt), tuple(len(answer) - 1 for answer in given))
+        if system.packs
+        # Alone behind its prompt, an answer goes on with it.
+        else Tree(len(row))
+        for prompt, row, given in zip(prompts, rows, answers, strict=True)
+    ]
+    places = _Places()
+    for prompt, given in zip(prompts, answers, strict=True):
+        places.add(len(prompt), given)
+    logits = system.read(tasks, rows, trees, places.keep)
+    scores = iter(places.scores(logits))
+    return [[next(scores) for _ in given] for given in answers]
 
 
-def _score_rest(
-    system: System, tasks: Sequence[str], answers: Sequence[Sequence[int]], mask: Tensor, cache: Any
-) -> list[float]:
-    """Summed log-probability of the tokens after the first of each answer, ``[rows]``."""
-    longest = max(map(len, answers)) - 1
-    padding = [[system.pad] * (longest + 1 - len(answer)) for answer in answers]
-    tokens = torch.tensor([[*a, *p] for a, p in zip(answers, padding, strict=True)], device=mask.device)
-    real = torch.tensor([[1] * (len(a) - 1) + [0] * len(p) for a, p in zip(answers, padding, strict=True)])
-    real = real.to(mask)
-    logits = system.forward(tasks, tokens[:, :-1], torch.cat([mask, real], dim=1), cache, keep=longest)
-    scores = logits.log_softmax(dim=-1).gather(2, tokens[:, 1:, None])[:, :, 0]
-    totals: list[float] = (scores * real).sum(dim=1).tolist()
-    return totals
+class _Places:
+    """Where in a packed row the tokens of answers are foretold: each by the place before it, the
+    first of every answer by its prompt's last."""
 
+    def __init__(self) -> None:
+        self.keep: list[int] = []
+        """Places of the row whose logits are wanted."""
+        self._foretold: list[tuple[int, int, int]] = []  # place among the kept, token, answer
+        self._answers = 0
+        self._length = 0
 
-def _rows_of(cache: Any, rows: Tensor) -> Any:
-    """The cache of some rows, repeats allowed; ``cache`` itself stays as it is."""
-    chosen = copy.copy(cache)
-    chosen.layers = [copy.copy(layer) for layer in cache.layers]
-    chosen.batch_select_indices(rows)
-    return chosen
+    def add(self, prompt: int, answers: Sequence[Sequence[int]]) -> None:
+        """Answers behind a prompt of so many tokens, the next sample of the row."""
+        end = len(self.keep)
+        self.keep.append(self._length + prompt - 1)
+        self._length += prompt
+        for answer in answers:
+            first = len(self.keep)
+            self.keep += range(self._length, self._length + len(answer) - 1)
+            self._length += len(answer) - 1
+            befores = [end, *range(first, len(self.keep))]
+            self._foretold += [
+                (before, token, self._answers) for before, token in zip(befores, answer, strict=True)
+            ]
+            self._answers += 1
+
+    def scores(self, logits: Tensor) -> list[float]:
+        """Of each answer, in the order they were added; ``logits [len(keep), vocabulary]``."""
+        places, tokens, answers = torch.tensor(self._foretold, device=logits.device).T
+        # No softmax of all logits: they are the most memory that a pass takes.
+        found = logits[places, tokens] - logits.logsumexp(dim=-1)[places]
+        totals = found.new_zeros(self._answers).index_add_(0, answers, found)
+        scores: list[float] = totals.tolist()
+        return scores

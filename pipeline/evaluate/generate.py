@@ -1,18 +1,27 @@
-"""Greedy answers in batches that mix tasks, with a key-value cache.
+"""Greedy answers in batches that mix tasks: prompts are read packed, their answers grow together.
 
-Rows of similar length share a batch, padded on the left, so that all their answers grow from
-the last column; a row that has ended leaves the batch as soon as enough of them have.
+Rows of similar length are continued together, many more of them than share a pass of reading: a
+step reads all weights of the model once, however many rows it takes further. A row that has ended
+leaves as soon as enough of them have.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
+from transformers import DynamicCache
 
+from pipeline.attention import Tree
+from pipeline.evaluate.cache import RowsCache
 from pipeline.evaluate.system import Done, System, batches, unwatched
 
+TOGETHER = 8
+"""Rows that are continued together may hold this many times the tokens of a pass."""
+
 KEEP = 0.75
-"""A batch is narrowed once no more than this share of its rows goes on: copying the cache at
-every end would cost more than the rows it saves."""
+"""Rows are dropped once no more than this share goes on: copying the others' keys at every end would
+cost more than the rows it saves."""
 
 
 def generate(
@@ -29,8 +38,11 @@ def generate(
     ``max_new_tokens``; it comes without special tokens and without white space around it.
     """
     answers = [""] * len(prompts)
-    for batch in batches([len(prompt) for prompt in prompts], batch_tokens):
-        tokens = _generate(system, [prompts[i] for i in batch], [tasks[i] for i in batch], max_new_tokens)
+    together = TOGETHER * batch_tokens if system.packs else 1
+    for batch in batches([len(prompt) + max_new_tokens for prompt in prompts], together, padded=True):
+        tokens = _generate(
+            system, [prompts[i] for i in batch], [tasks[i] for i in batch], max_new_tokens, batch_tokens
+        )
         for i, answer in zip(batch, tokens, strict=True):
             answers[i] = system.tokenizer.decode(answer, skip_special_tokens=True).strip()
         done(len(batch))
@@ -38,18 +50,21 @@ def generate(
 
 
 def _generate(
-    system: System, prompts: Sequence[Sequence[int]], tasks: Sequence[str], max_new_tokens: int
+    system: System,
+    prompts: Sequence[Sequence[int]],
+    tasks: Sequence[str],
+    max_new_tokens: int,
+    batch_tokens: int,
 ) -> list[list[int]]:
     """Token ids of the answers of one batch, end tokens left out."""
     answers: list[list[int]] = [[] for _ in prompts]
     rows = list(range(len(prompts)))  # the prompt that each row of the batch answers
     going = [True] * len(rows)
-    cache = system.new_cache()
-    ids, mask = system.left_padded(prompts)
+    logits, cache = _read(system, prompts, tasks, max_new_tokens, batch_tokens)
+    read = torch.tensor([len(prompt) for prompt in prompts], device=logits.device)
     stops = system.stops
     for step in range(max_new_tokens):
-        logits = system.forward([tasks[row] for row in rows], ids, mask, cache, keep=1)
-        chosen = logits[:, -1].argmax(dim=-1)
+        chosen = logits.argmax(dim=-1)
         for place, token in enumerate(chosen.tolist()):
             going[place] = going[place] and token not in stops
             if going[place]:
@@ -58,11 +73,47 @@ def _generate(
             break
         if sum(going) <= KEEP * len(rows):
             places = [place for place, goes in enumerate(going) if goes]
-            kept = torch.tensor(places, device=mask.device)
-            cache.batch_select_indices(kept)
-            chosen, mask = chosen[kept], mask[kept]
+            kept = torch.tensor(places, device=logits.device)
+            cache.keep(kept)
+            chosen, read = chosen[kept], read[kept]
             rows = [rows[place] for place in places]
             going = [True] * len(rows)
-        ids = chosen[:, None]
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+        visible = _visible(cache, read) if isinstance(cache, RowsCache) else None
+        logits = system.step(
+            [tasks[row] for row in rows], chosen[:, None], read[:, None] + step, cache, visible
+        )
     return answers
+
+
+def _read(
+    system: System,
+    prompts: Sequence[Sequence[int]],
+    tasks: Sequence[str],
+    max_new_tokens: int,
+    batch_tokens: int,
+) -> tuple[Tensor, Any]:
+    """Logits ``[rows, vocabulary]`` after each prompt, and the cache to continue with."""
+    lengths = [len(prompt) for prompt in prompts]
+    if not system.packs:
+        alone = DynamicCache(config=system.model.config)
+        trees = [Tree(length) for length in lengths]
+        return system.read(tasks, prompts, trees, [lengths[0] - 1], alone), alone
+    longest = max(lengths)
+    cache = RowsCache(system.model.config, len(prompts), longest + max_new_tokens, longest)
+    logits: list[Tensor] = [torch.empty(0)] * len(prompts)
+    for batch in batches(lengths, batch_tokens):
+        read = DynamicCache(config=system.model.config)
+        trees = [Tree(lengths[i]) for i in batch]
+        ends = (torch.tensor([lengths[i] for i in batch]).cumsum(0) - 1).tolist()
+        found = system.read([tasks[i] for i in batch], [prompts[i] for i in batch], trees, ends, read)
+        cache.take(read, batch, [lengths[i] for i in batch])
+        for i, row in zip(batch, found, strict=True):
+            logits[i] = row
+    return torch.stack(logits), cache
+
+
+def _visible(cache: RowsCache, read: Tensor) -> Tensor:
+    """[rows, 1, 1, columns]: a row's prompt and all that was said since; opens the next column."""
+    cache.filled += 1
+    column = torch.arange(cache.filled, device=read.device)
+    return ((column < read[:, None]) | (column >= cache.start))[:, None, None]

@@ -1,17 +1,22 @@
-"""A model that answers: the batches it computes at once, and the context it computes them in."""
+"""A model that answers, and how it reads: prompts packed into a row, or one at a time.
+
+Packed, prompts of any lengths and tasks share a pass without padding, and possible answers stand
+behind their question in the same pass. A model whose layers allow no packing (see
+pipeline.attention) reads one prompt at a time, with the same results.
+"""
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-Context = Callable[[Sequence[str]], AbstractContextManager[Any]]
-"""Given the task of each row of a batch: the context that the model computes the batch in.
-``adapter.tasks`` for an adapter, ``lambda tasks: adapter.disabled()`` for the bare base."""
+from pipeline import attention
+from pipeline.attention import Tree
+from pipeline.moelora.model import MoeLora, Task
 
 Done = Callable[[int], None]
 """Told the number of rows just finished; may raise Stopped."""
@@ -21,13 +26,51 @@ def unwatched(_rows: int) -> None:
     """For whoever does not want to be told."""
 
 
-@dataclass(frozen=True)
-class System:
-    """A causal language model under a context that depends on the tasks in a batch."""
+class Router(Protocol):
+    """Whose weights the rows of a batch, or the tokens of a packed row, are computed with."""
 
-    model: Any
-    tokenizer: Any
-    context: Context
+    def tasks(self, names: Sequence[Task]) -> AbstractContextManager[Any]: ...
+
+    def token_tasks(self, names: Sequence[Task], lengths: Sequence[int]) -> AbstractContextManager[Any]: ...
+
+
+@dataclass(frozen=True)
+class Bare:
+    """The base model below an adapter, whatever the task."""
+
+    adapter: MoeLora
+
+    def tasks(self, _names: Sequence[Task]) -> AbstractContextManager[Any]:
+        return self.adapter.disabled()
+
+    def token_tasks(self, _names: Sequence[Task], _lengths: Sequence[int]) -> AbstractContextManager[Any]:
+        return self.adapter.disabled()
+
+
+@dataclass(frozen=True)
+class Always:
+    """One task, or the mean of several, for every row."""
+
+    adapter: MoeLora
+    task: Task
+
+    def tasks(self, names: Sequence[Task]) -> AbstractContextManager[Any]:
+        return self.adapter.tasks([self.task] * len(names))
+
+    def token_tasks(self, names: Sequence[Task], lengths: Sequence[int]) -> AbstractContextManager[Any]:
+        return self.adapter.token_tasks([self.task] * len(names), lengths)
+
+
+class System:
+    """A causal language model whose rows are computed with their tasks' weights."""
+
+    def __init__(self, model: Any, tokenizer: Any, router: Router) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.router = router
+        windows = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+        self.packs = "sliding_attention" not in windows and attention.enable(model)
+        """Whether several rows share a pass."""
 
     @property
     def stops(self) -> set[int]:
@@ -36,59 +79,75 @@ class System:
         ends = [*(own if isinstance(own, list) else [own]), self.tokenizer.eos_token_id]
         return {end for end in ends if end is not None}
 
-    @property
-    def pad(self) -> int:
-        """The token that fills short rows; masked, so that any will do."""
-        pad = self.tokenizer.pad_token_id
-        return pad if pad is not None else 0
+    def read(
+        self,
+        tasks: Sequence[Task],
+        rows: Sequence[Sequence[int]],
+        trees: Sequence[Tree],
+        keep: Sequence[int],
+        cache: Any = None,
+    ) -> Tensor:
+        """Logits ``[len(keep), vocabulary]`` (float32) at places ``keep`` of the packed ``rows``.
 
-    def forward(self, tasks: Sequence[str], ids: Tensor, mask: Tensor, cache: Any, keep: int) -> Tensor:
-        """Logits ``[rows, keep, vocabulary]`` (float32) of the last ``keep`` of ``ids [rows, new]``.
-
-        ``mask [rows, past + new]`` is 1 on real tokens, wherever the padding stands; the
-        position of a token is the number of real tokens before it. ``cache`` grows by ``new``.
+        ``rows``: token ids of each sample, laid out as its tree says; one alone where the system
+        does not pack, and then without branches. ``cache`` takes their keys.
         """
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        ids = self._tensor([[token for row in rows for token in row]])
+        positions = self._tensor([[place for tree in trees for place in tree.positions()]])
+        if not self.packs:
+            within: AbstractContextManager[Any] = self.router.tasks(tasks)
+            inside: AbstractContextManager[Any] = nullcontext()
+        else:
+            within = self.router.token_tasks(tasks, [tree.length for tree in trees])
+            inside = attention.packed(trees)
+        with within, inside:
+            return self._forward(ids, positions, cache, self._tensor(keep))[0]
+
+    def step(
+        self, tasks: Sequence[Task], ids: Tensor, positions: Tensor, cache: Any, visible: Tensor | None
+    ) -> Tensor:
+        """Logits ``[rows, vocabulary]`` (float32) after the next token of each row.
+
+        ``ids``, ``positions``: ``[rows, 1]``. ``visible [rows, 1, 1, keys]``: which keys of the
+        cache a row sees, its new one included; None where the system does not pack.
+        """
+        inside = nullcontext() if visible is None else attention.continued(visible)
+        with self.router.tasks(tasks), inside:
+            return self._forward(ids, positions, cache, 1)[:, -1]
+
+    def _forward(self, ids: Tensor, positions: Tensor, cache: Any, keep: Tensor | int) -> Tensor:
         options = {"logits_to_keep": keep, "position_ids": positions}
         known = inspect.signature(self.model.forward).parameters
-        with torch.inference_mode(), self.context(tasks):
+        with torch.inference_mode():
             logits: Tensor = self.model(
                 input_ids=ids,
-                attention_mask=mask,
                 past_key_values=cache,
-                use_cache=True,
+                use_cache=cache is not None,
                 **{name: value for name, value in options.items() if name in known},
             ).logits
-        return logits[:, -keep:].float()
+        if "logits_to_keep" not in known:
+            logits = logits[:, -keep:] if isinstance(keep, int) else logits[:, keep]
+        return logits.float()
 
-    def new_cache(self) -> Any:
-        """An empty key-value cache."""
-        from transformers import DynamicCache
-
-        return DynamicCache(config=self.model.config)
-
-    def left_padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """``ids`` and ``mask``, ``[rows, longest]``, the last token of each row in the last column."""
-        longest = max(map(len, rows))
-        ids = [[self.pad] * (longest - len(row)) + list(row) for row in rows]
-        mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
-        device = self.model.device
-        return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+    def _tensor(self, values: Any) -> Tensor:
+        return torch.tensor(values, device=self.model.device)
 
 
-def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Indices of rows by batch, longest rows first: padded rows of one batch hold <= ``tokens``.
+def batches(lengths: Sequence[int], tokens: int, padded: bool = False) -> Iterator[list[int]]:
+    """Indices of rows by batch, longest rows first: the rows of one hold <= ``tokens`` together.
 
-    A row longer than ``tokens`` is a batch of its own. The same lengths give the same batches.
+    ``padded``: each counts as the longest of its batch. A row longer than ``tokens`` is a batch of
+    its own. The same lengths give the same batches.
     """
     batch: list[int] = []
-    longest = 0
+    taken = 0
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        if batch and longest * (len(batch) + 1) > tokens:
+        length = max(1, lengths[batch[0]] if padded and batch else lengths[index])
+        if batch and taken + length > tokens:
             yield batch
-            batch = []
-        if not batch:
-            longest = max(1, lengths[index])
+            batch, taken = [], 0
+            length = max(1, lengths[index])
         batch.append(index)
+        taken += length
     if batch:
         yield batch

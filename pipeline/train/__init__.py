@@ -1,2 +1,2 @@
-"""Train the adapter: tokens and batches in ``data``, packed ``attention``, the ``loop``, its
+"""Train the adapter: tokens and batches in ``data``, the ``loop``, its
 ``checkpoint``; ``python -m pipeline.train`` runs them."""

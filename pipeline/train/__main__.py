@@ -25,13 +25,13 @@ from typing import Any
 import torch
 
 import pipeline
-from pipeline import base, moelora, paths
+from pipeline import attention, base, moelora, paths
 from pipeline.digests import file_digest, folder_digest, value_digest
 from pipeline.files import new_folder
 from pipeline.moelora import MoeLora, MoeLoraConfig, saving
 from pipeline.params import Params, Train
 from pipeline.stage import Progress, Report, main
-from pipeline.train import attention, checkpoint, data, plots, ranks
+from pipeline.train import checkpoint, data, plots, ranks
 from pipeline.train.checkpoint import State
 from pipeline.train.loop import Loop
 from pipeline.train.ranks import Ranks

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.attention import packed
 from pipeline.errors import PipelineError, Stopped
 from pipeline.moelora import MoeLora, saving
 from pipeline.params import Train
 from pipeline.stage import Progress
 from pipeline.train import checkpoint
-from pipeline.train.attention import packed
 from pipeline.train.checkpoint import State
 from pipeline.train.data import Batch, Sample, Tokens, batch, fit, part
 from pipeline.train.loss import TaskSums, token_losses, token_shares, weights

@@ -129,7 +129,7 @@ def ours(config: str, device: str, size: int, copies: int = 4, steps: int = 6) -
     """This project's loop with MOELoRA; ``size``: tokens of a row. See ``_result``."""
     import torch
 
-    from pipeline.train import attention
+    from pipeline import attention
     from tests.bench.train import variants
 
     model, samples, params = _prepare(config, device, copies)

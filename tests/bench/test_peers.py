@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import paths
-from pipeline.train import attention
+from pipeline import attention, paths
 from pipeline.train.data import Sample
 from tests.bench.train import variants
 from tests.conftest import Checkout

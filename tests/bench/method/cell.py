@@ -41,7 +41,7 @@ def run(
     """
     from pipeline import base
     from pipeline.evaluate.answers import answer, question
-    from pipeline.evaluate.system import Context, System
+    from pipeline.evaluate.system import System
     from pipeline.moelora import saving
     from pipeline.train.__main__ import run as train_stage
 
@@ -55,12 +55,11 @@ def run(
     if not paths.BASE.exists():
         paths.BASE.symlink_to(models)
     if train is not None:
-        steps = _lay_out(params, tasks, learnt, seed, draws, validation)
-        params = _with(params, train | {"seed": seed, "validate_every": max(1, steps // 4)})
+        steps = lay_out(params, tasks, learnt, seed, draws, validation)
+        params = with_train(params, train | {"seed": seed, "validate_every": max(1, steps // 4)})
         train_stage(params, Progress("train"))
     model, tokenizer = base.load(params.compute)
-    bare: Context = lambda _tasks: nullcontext()  # noqa: E731
-    context = bare if train is None else saving.load(model, paths.ADAPTER).tasks
+    router = Plain() if train is None else saving.load(model, paths.ADAPTER)
     limits = params.evaluate
     asked = [
         question(tokenizer, task, kind, text, choices, limits.max_tokens)
@@ -76,9 +75,19 @@ def run(
         progress.update(done, len(asked), "rows answered")
 
     answers = answer(
-        System(model, tokenizer, context), asked, limits.max_new_tokens, limits.batch_tokens, tell
+        System(model, tokenizer, router), asked, limits.max_new_tokens, limits.batch_tokens, tell
     )
     return {"tasks": _count(test.with_columns(prediction=pl.Series(answers, dtype=pl.String)), params)}
+
+
+class Plain:
+    """A model without an adapter, as a router of tasks."""
+
+    def tasks(self, _names: Sequence[Any]) -> nullcontext[None]:
+        return nullcontext()
+
+    def token_tasks(self, _names: Sequence[Any], _lengths: Sequence[int]) -> nullcontext[None]:
+        return nullcontext()
 
 
 def some(frame: pl.DataFrame, count: int) -> pl.DataFrame:
@@ -90,7 +99,7 @@ def some(frame: pl.DataFrame, count: int) -> pl.DataFrame:
     return drawn.select(frame.columns).sort("task", "sample_id")
 
 
-def _lay_out(
+def lay_out(
     params: Params, tasks: Sequence[str], learnt: Sequence[str], seed: int, draws: int, validation: int
 ) -> int:
     """What the stage train reads, below the working directory; returns its number of steps."""
@@ -109,7 +118,7 @@ def _lay_out(
     return -(-len(order) // params.train.batch_records)
 
 
-def _with(params: Params, train: dict[str, Any]) -> Params:
+def with_train(params: Params, train: dict[str, Any]) -> Params:
     """All validation records that are there are used. Validated anew, so that a wrong knob is an error."""
     values = params.model_dump(by_alias=True)
     values["train"] |= train | {"validation_records": 10**6}

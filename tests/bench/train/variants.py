@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline import base, moelora
+from pipeline import attention, base, moelora
 from pipeline.moelora import saving
 from pipeline.params import Params, Train
 from pipeline.stage import Progress
-from pipeline.train import attention
 from pipeline.train.__main__ import adapter_config
 from pipeline.train.data import Sample, pack
 from pipeline.train.loop import Loop, routed

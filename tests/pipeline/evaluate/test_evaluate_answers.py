@@ -1,6 +1,8 @@
 """Batched answers are those of one row at a time."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from pipeline.errors import InputError, Stopped
 from pipeline.evaluate.answers import Question, answer, answer_ids, question
 from pipeline.evaluate.choose import choose, log_likelihoods
 from pipeline.evaluate.generate import generate
-from pipeline.evaluate.system import System, batches
+from pipeline.evaluate.system import Bare, System, batches
 from pipeline.moelora import MoeLora
 from tests.pipeline.evaluate.conftest import TASKS
 
@@ -27,14 +29,22 @@ def prompts(count: int, longest: int = 40) -> list[list[int]]:
 def systems(tiny: Tiny) -> list[System]:
     adapter, tokenizer = tiny
     return [
-        System(adapter.model, tokenizer, adapter.tasks),
-        System(adapter.model, tokenizer, lambda _tasks: adapter.disabled()),
+        System(adapter.model, tokenizer, adapter),
+        System(adapter.model, tokenizer, Bare(adapter)),
     ]
+
+
+@contextmanager
+def own_attention(system: System) -> Iterator[None]:
+    """The model as it was before the system packed its rows."""
+    system.model.set_attn_implementation("sdpa")
+    yield
+    system.model.set_attn_implementation("packed")
 
 
 def one_by_one(system: System, prompt: list[int], task: str, new: int) -> str:
     """transformers' own greedy generation of a single row."""
-    with system.context([task]):
+    with own_attention(system), system.router.tasks([task]):
         ids = system.model.generate(
             torch.tensor([prompt]),
             attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
@@ -75,7 +85,7 @@ def test_the_tasks_of_a_batch_matter(tiny: Tiny) -> None:
 
 
 def by_full_passes(system: System, prompt: list[int], task: str, choice: list[int]) -> float:
-    with torch.inference_mode(), system.context([task]):
+    with torch.inference_mode(), own_attention(system), system.router.tasks([task]):
         logits = system.model(torch.tensor([prompt + choice])).logits[0].log_softmax(-1)
     places = range(len(prompt) - 1, len(prompt) + len(choice) - 1)
     return sum(float(logits[place, token]) for place, token in zip(places, choice, strict=True))
@@ -105,12 +115,15 @@ def test_equal_choices_give_the_first(tiny: Tiny) -> None:
     assert choose(systems(tiny)[0], [[5, 6]], ["rqe"], [[[7, 1], [7, 1]]], 100) == [0]
 
 
-def test_batches_hold_every_row_once_longest_first_within_the_budget() -> None:
+@pytest.mark.parametrize("padded", [False, True])
+def test_batches_hold_every_row_once_longest_first_within_the_budget(padded: bool) -> None:
     lengths = [3, 50, 7, 7, 120, 1, 30]
-    found = list(batches(lengths, 60))
+    found = list(batches(lengths, 60, padded))
     assert sorted(i for batch in found for i in batch) == list(range(7))
     assert found[0] == [4]  # longer than the budget: alone
-    assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= 60 for b in found)
+    sizes = [[lengths[i] for i in batch] for batch in found]
+    assert all(len(b) == 1 or (len(b) * max(b) if padded else sum(b)) <= 60 for b in sizes)
+    assert len(found) == (4 if padded else 3)
     assert list(batches([], 60)) == []
 
 

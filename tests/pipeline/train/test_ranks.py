@@ -14,11 +14,11 @@ from safetensors.numpy import load_file
 from torch import distributed
 from torch.distributed.tensor import DTensor
 
-from pipeline import paths
+from pipeline import attention, paths
 from pipeline.errors import ParamsError
 from pipeline.moelora import MoeLoraConfig, inject, saving
 from pipeline.params import Params
-from pipeline.train import attention, data, loop, loss, ranks
+from pipeline.train import data, loop, loss, ranks
 from pipeline.train.data import Sample
 from tests.pipeline.moelora.conftest import randomise, tiny
 from tests.pipeline.train.conftest import Project, wait_for

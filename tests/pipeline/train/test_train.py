@@ -72,9 +72,9 @@ def test_the_first_and_the_last_losses_never_overlap(
 
 
 def test_validation_loss_of_the_saved_adapter_is_the_best_of_the_report(project: Project) -> None:
-    from pipeline import base
+    from pipeline import attention, base
     from pipeline.moelora import saving
-    from pipeline.train import attention, data, loop, loss
+    from pipeline.train import data, loop, loss
 
     project.checkout.params(train__learning_rate=0.3, train__clip=100.0)  # so that the end is not the best
     report = train()
@@ -277,7 +277,7 @@ def test_a_loss_that_is_not_finite_ends_with_step_tasks_and_norm(project: Projec
 def test_a_model_that_cannot_be_packed_trains_sample_by_sample_to_the_same_curve(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.train import attention
+    from pipeline import attention
 
     project.checkout.params(train__dropout=0.0)
     together = [entry["loss"] for entry in train()["curve"]]

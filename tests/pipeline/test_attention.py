@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline import attention
 from pipeline.moelora import MoeLoraConfig, inject
-from pipeline.train import attention, data, loop, loss
+from pipeline.train import data, loop, loss
 from pipeline.train.data import Sample
 from tests.pipeline.moelora.conftest import ARCHITECTURES, GATES, VOCABULARY, randomise, tiny
 
