@@ -1,6 +1,6 @@
 """A tiny base model and an adapter in it that changes its answers, task by task."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from pipeline import base
+from pipeline.evaluate.system import System
 from pipeline.moelora import MoeLora, MoeLoraConfig, inject
-from pipeline.params import Params
+from pipeline.params import Evaluate, Params
+from pipeline.prompts import encode
 from tests.conftest import ROOT
 from tests.tiny import tiny_base
 
@@ -29,6 +31,37 @@ def make_adapter(model: Any, tasks: tuple[str, ...] = TASKS, seed: int = 0) -> M
         for parameter in adapter.adapter_parameters().values():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=random))
     return adapter
+
+
+def learn(
+    adapter: MoeLora, tokenizer: Any, rows: Sequence[tuple[str, str, str]], steps: int, rate: float = 0.02
+) -> None:
+    """Train on ``(task, input, target)``, all of them in every step: by heart, where steps are many."""
+    samples = [(task, encode(tokenizer, text, target, 512)) for task, text, target in rows]
+    longest = max(len(sample.ids) for _, sample in samples)
+    ids = torch.zeros(len(samples), longest, dtype=torch.long)
+    labels = torch.full_like(ids, -100)
+    for row, (_, sample) in enumerate(samples):
+        ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
+        labels[row, sample.answer_start : len(sample.ids)] = torch.tensor(sample.ids[sample.answer_start :])
+    optimiser = torch.optim.Adam(adapter.adapter_parameters().values(), lr=rate)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        with adapter.tasks([task for task, _ in samples]):
+            logits = adapter.model(ids).logits
+        torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()).backward()
+        optimiser.step()
+
+
+def systems(adapter: MoeLora, tokenizer: Any) -> tuple[System, System]:
+    """The adapter's, and that of the bare base."""
+    bare = System(adapter.model, tokenizer, lambda _tasks: adapter.disabled())
+    return System(adapter.model, tokenizer, adapter.tasks), bare
+
+
+def limits(**values: Any) -> Evaluate:
+    """Parameters of evaluate, few resamples."""
+    return Evaluate(**{"resamples": 999, "batch_tokens": 2000} | values)
 
 
 @pytest.fixture
