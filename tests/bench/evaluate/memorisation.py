@@ -10,7 +10,6 @@ the gate's own rules. The ordinary one reads each canary once, the other one REC
 import os
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -23,8 +22,8 @@ from tests.bench import base, records
 from tests.bench.children import Result, measure
 from tests.bench.table import Row
 
-DRAWS = 240
-LONGEST = 800
+DRAWS = 180
+LONGEST = 400
 """Characters of a record's input, so that both trainings take a few minutes on two cores."""
 
 CANARIES = 128

@@ -33,10 +33,11 @@ def make_adapter(model: Any, tasks: tuple[str, ...] = TASKS, seed: int = 0) -> M
     return adapter
 
 
-def learn(
-    adapter: MoeLora, tokenizer: Any, rows: Sequence[tuple[str, str, str]], steps: int, rate: float = 0.02
-) -> None:
-    """Train on ``(task, input, target)``, all of them in every step: by heart, where steps are many."""
+def learn(adapter: MoeLora, tokenizer: Any, rows: Sequence[tuple[str, str, str]], steps: int) -> None:
+    """Train on ``(task, input, target)``, all of them in every step: by heart, where steps are many.
+
+    The tiny base is trained along: its random embedding leaves an adapter alone too little to say.
+    """
     samples = [(task, encode(tokenizer, text, target, 512)) for task, text, target in rows]
     longest = max(len(sample.ids) for _, sample in samples)
     ids = torch.zeros(len(samples), longest, dtype=torch.long)
@@ -44,13 +45,16 @@ def learn(
     for row, (_, sample) in enumerate(samples):
         ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
         labels[row, sample.answer_start : len(sample.ids)] = torch.tensor(sample.ids[sample.answer_start :])
-    optimiser = torch.optim.Adam(adapter.adapter_parameters().values(), lr=rate)
+    parameters = list(adapter.model.requires_grad_(True).parameters())
+    optimiser = torch.optim.Adam(parameters, lr=0.01)
+    cooling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, steps)
     for _ in range(steps):
         optimiser.zero_grad()
         with adapter.tasks([task for task, _ in samples]):
             logits = adapter.model(ids).logits
         torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()).backward()
         optimiser.step()
+        cooling.step()
 
 
 def systems(adapter: MoeLora, tokenizer: Any) -> tuple[System, System]:
@@ -64,10 +68,21 @@ def limits(**values: Any) -> Evaluate:
     return Evaluate(**{"resamples": 999, "batch_tokens": 2000} | values)
 
 
-@pytest.fixture
-def tiny(base_folder: Path) -> Iterator[tuple[MoeLora, Any]]:
+def load(base_folder: Path) -> tuple[MoeLora, Any]:
     """(adapter, tokenizer)"""
     compute = Params.load(ROOT / "params.yaml").compute
     model, tokenizer = base.load(compute.model_copy(update={"threads": 1}), base_folder)
-    yield make_adapter(model), tokenizer
+    return make_adapter(model), tokenizer
+
+
+@pytest.fixture
+def tiny(base_folder: Path) -> Iterator[tuple[MoeLora, Any]]:
+    """(adapter, tokenizer)"""
+    yield load(base_folder)
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def untrained(base_folder: Path) -> System:
+    """The bare base, on a model of its own that no test trains."""
+    return systems(*load(base_folder))[1]

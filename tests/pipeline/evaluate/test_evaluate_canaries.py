@@ -38,7 +38,7 @@ def test_an_adapter_that_learnt_them_is_told_from_one_that_did_not(tiny: Tiny) -
     assert (before["inserted"], before["held_back"], before["completed"]) == (8, 8, 0)
     assert before["p"] > 0.001
     inserted = listed.filter("inserted").select("task", "input", "target").rows()
-    learn(adapter, tokenizer, inserted, steps=400)
+    learn(adapter, tokenizer, inserted, steps=150)
     after = measure(candidate, listed, limits())
     assert after is not None
     assert after["p"] < 0.001
@@ -51,7 +51,7 @@ def test_learning_all_of_them_makes_them_all_alike(tiny: Tiny) -> None:
     """Held-back ones are the measure, not the loss itself."""
     adapter, tokenizer = tiny
     listed = canaries()
-    learn(adapter, tokenizer, listed.select("task", "input", "target").rows(), steps=60)
+    learn(adapter, tokenizer, listed.select("task", "input", "target").rows(), steps=30)
     found = measure(systems(adapter, tokenizer)[0], listed, limits())
     assert found is not None
     assert found["p"] > 0.001

@@ -1,6 +1,7 @@
 """Extraction: rows continued by heart count; what skill or the base completes does not."""
 
 import random
+from itertools import permutations
 from typing import Any
 
 import polars as pl
@@ -8,6 +9,7 @@ import pytest
 
 from pipeline.evaluate import extraction
 from pipeline.evaluate.extraction import CONTINUATION, extractable, measure, surplus_test
+from pipeline.evaluate.system import System
 from pipeline.moelora import MoeLora
 from tests.pipeline.evaluate.conftest import learn, limits, systems
 
@@ -15,15 +17,17 @@ Tiny = tuple[MoeLora, Any]
 
 
 def texts(count: int, seed: int, same: str | None = None) -> pl.DataFrame:
-    """Rows with a random answer each, or with one answer for all."""
+    """Rows with an input and a random answer of their own; or with one answer for all, and inputs that
+    are alike: orders of four letters."""
     by_lot = random.Random(seed)
+    orders = list(permutations("abcd"))
     rows = [
         {
             "sample_id": f"{seed}-{i}",
             "task": "summary",
             "task_type": "summarization",
-            "input": f"Note {seed} {i}",
-            "target": same or "".join(by_lot.choices("abcdefghij", k=10)),
+            "input": "".join(orders[3 * i + seed]) if same else chr(32 + count * seed + i),
+            "target": same or "".join(by_lot.choices("abcdefghij", k=6)),
             "group_id": f"{seed}-{i}",
         }
         for i in range(count)
@@ -31,44 +35,39 @@ def texts(count: int, seed: int, same: str | None = None) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def test_rows_learnt_by_heart_are_extracted(tiny: Tiny) -> None:
+def test_rows_learnt_by_heart_are_extracted(tiny: Tiny, untrained: System) -> None:
     adapter, tokenizer = tiny
-    candidate, bare = systems(adapter, tokenizer)
+    candidate, _ = systems(adapter, tokenizer)
     seen, unseen = texts(8, 1), texts(8, 2)
     counted: list[int] = []
-    before = measure(candidate, bare, seen, unseen, limits(), counted.append)
+    before = measure(candidate, untrained, seen, unseen, limits(), counted.append)
     assert sum(counted) == 16
     assert (before["completed"], before["unseen_completed"], before["p"]) == (0, 0, 1.0)
-    learn(adapter, tokenizer, seen.select("task", "input", "target").rows(), steps=400)
-    after = measure(candidate, bare, seen, unseen, limits())
+    learn(adapter, tokenizer, seen.select("task", "input", "target").rows(), steps=200)
+    after = measure(candidate, untrained, seen, unseen, limits())
     assert after["rows"] == after["unseen_rows"] == 8
     assert after["completed"] >= 6
     assert after["unseen_completed"] == 0
     assert after["p"] < 0.01
 
 
-def test_a_skill_completes_rows_it_never_saw_and_is_no_memory(tiny: Tiny) -> None:
+def test_a_skill_completes_rows_it_never_saw_and_is_no_memory(tiny: Tiny, untrained: System) -> None:
     adapter, tokenizer = tiny
-    seen, unseen = texts(8, 1, "all is well, all is well"), texts(8, 2, "all is well, all is well")
-    learn(adapter, tokenizer, seen.select("task", "input", "target").rows(), steps=200)
-    found = measure(*systems(adapter, tokenizer), seen, unseen, limits())
+    seen, unseen = texts(8, 1, "all is well"), texts(8, 2, "all is well")
+    learn(adapter, tokenizer, seen.select("task", "input", "target").rows(), steps=80)
+    found = measure(systems(adapter, tokenizer)[0], untrained, seen, unseen, limits())
     assert found["completed"] >= 6
     assert found["unseen_completed"] >= 6
     assert found["p"] > 0.05
 
 
 def test_what_the_base_completes_too_does_not_count(tiny: Tiny) -> None:
+    """Base and candidate, one model here, both know the rows: the base did before any training."""
     adapter, tokenizer = tiny
-    _, bare = systems(adapter, tokenizer)
-    seen = texts(4, 1)
-    # Whatever the base writes after half an answer is made the other half.
-    answers = []
-    for text, target in seen.select("input", "target").iter_rows():
-        prompt, _ = extraction._divided(bare, text, target[:5] * 2, 512)
-        (after,) = extraction.generate(bare, [prompt], ["summary"], 5, 2000)
-        answers.append(target[:5] + after)
-    seen = seen.with_columns(target=pl.Series(answers))
-    found = measure(bare, bare, seen, seen.clear(), limits())
+    seen, unseen = texts(8, 1), texts(8, 2)
+    learn(adapter, tokenizer, seen.select("task", "input", "target").rows(), steps=150)
+    candidate, _ = systems(adapter, tokenizer)
+    found = measure(candidate, candidate, seen, unseen, limits())
     assert found["completed"] == found["by_base"] > 0
     assert found["p"] == 1.0
 
@@ -101,7 +100,7 @@ def test_texts_of_some_length_can_be_extracted_and_choices_cannot() -> None:
 
 
 @pytest.mark.parametrize(
-    ("extracted", "unseen", "expected"), [(0, 0, 1.0), (64, 64, 1.0), (9, 0, 0.0013), (10, 0, 0.0006)]
+    ("extracted", "unseen", "expected"), [(0, 0, 1.0), (64, 64, 1.0), (9, 0, 0.001445), (10, 0, 0.000668)]
 )
 def test_the_surplus_is_fishers(extracted: int, unseen: int, expected: float) -> None:
-    assert surplus_test(extracted, 64, unseen, 64) == pytest.approx(expected, abs=1e-4)
+    assert surplus_test(extracted, 64, unseen, 64) == pytest.approx(expected, rel=0.01)
