@@ -212,7 +212,7 @@ def _answered(each: Adapter, rows: pl.DataFrame, params: Params, watch: Watch) -
     watch(each.name, 0, len(rows))
     system = System(model, tokenizer, loaded)
     given = answer(system, asked, params.evaluate.max_new_tokens, params.evaluate.batch_tokens, done)
-    answered = rows.with_columns(pl.Series("prediction", given, pl.String))
+    answered = rows.with_columns(pl.Series("prediction", [each.text for each in given], pl.String))
     with Cache("answers").put(_key(each, params)) as folder:
         answered.select("sample_id", "prediction").write_parquet(folder / "answers.parquet")
     return answered

@@ -101,7 +101,8 @@ class Resample(Section):
     records: Positive = 600  # draws in all, the training budget
     alpha: Share = 0.3  # task share ~ size^alpha: 1 is proportional, 0 uniform
     max_epochs: PositiveFloat = 6.0  # no task is repeated more often than this
-    canaries: Annotated[int, Field(ge=0)] = 0  # random strings, half of them inserted
+    # random strings, half of them inserted: from 14 on, the gate can tell whether they were learnt
+    canaries: Annotated[int, Field(ge=0, le=10_000)] = 128
     seed: int = 17
 
 
@@ -153,6 +154,9 @@ class Evaluate(Section):
     max_tokens: Positive = 512  # of a prompt; a longer one loses its middle, as in training
     max_new_tokens: Positive = 64
     resamples: Positive = 9999  # of the bootstrap and the randomisation test
+    # training rows, and as many test rows, that are asked for by heart; whose losses are compared
+    extraction_rows: Annotated[int, Field(ge=0, le=2_000)] = 64
+    membership_rows: Annotated[int, Field(ge=0, le=2_000)] = 128
     seed: int = 17
     tasks: dict[str, TaskEvaluation] = {}
 
@@ -192,6 +196,9 @@ class Gate(Section):
     max_residual_rate: Share = 0.01  # records with residual findings / records
     min_effective_epochs: Annotated[float, Field(ge=0)] = 0.0  # of the task repeated least
     max_effective_epochs: PositiveFloat = 10.0
+    max_membership_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.7  # area, of any release
+    membership_margin: Share = 0.05  # area above the champion's, or above one half if that is more
+    max_ece: Share | None = None  # expected calibration error of a task; null: reported only
     override: Override | None = None
 
 

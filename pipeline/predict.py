@@ -53,4 +53,4 @@ def predict(
     asked = question(tokenizer, task, kind, text, choices, params.evaluate.max_tokens)
     system = System(model, tokenizer, Always(adapter, routed))
     limits = params.evaluate
-    return answer(system, [asked], limits.max_new_tokens, limits.batch_tokens)[0]
+    return answer(system, [asked], limits.max_new_tokens, limits.batch_tokens)[0].text

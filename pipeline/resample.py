@@ -14,12 +14,14 @@ target, inserted), ``reports/resample.json`` and ``reports/plots/balance.{csv,pn
   the sample_ids: a new task changes no other task's passes.
 - Tasks are spread evenly, so that every stretch of the order is balanced.
 - Canaries are random strings, half of them inserted once, for measuring memorisation. They
-  stand in the order with epoch 0, and outside all counts.
+  stand in the order with epoch 0, and outside all counts. Each asks for a name of its own and is
+  answered by CODE digits: who has not learnt the digits completes them once in 10^CODE times.
 """
 
 import hashlib
 import hmac
 import io
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -44,6 +46,8 @@ CANARY_SCHEMA = pl.Schema(
         "inserted": pl.Boolean,
     }
 )
+
+CODE = 12
 
 _WORDS = (
     "amber", "basalt", "cedar", "delta", "ember", "fjord", "granite", "harbor", "indigo", "juniper", "kelp",
@@ -153,7 +157,8 @@ def canaries(tasks: list[str], knobs: Resample) -> pl.DataFrame:
     """``knobs.canaries`` random strings, CANARY_SCHEMA, in the order of their ids.
 
     They come in pairs under one task, of which a keyed coin inserts one, so that the one left
-    out is a fair comparison for it. All is derived by HMAC-SHA256 from the seed and the key's id.
+    out is a fair comparison for it. All is derived by HMAC-SHA256 from the seed and the key's id,
+    so that no record holds one by accident and a new key gives new ones; they need not be secret.
     """
     if not knobs.canaries:
         return pl.DataFrame(schema=CANARY_SCHEMA)
@@ -165,18 +170,18 @@ def canaries(tasks: list[str], knobs: Resample) -> pl.DataFrame:
     def number(name: str) -> int:
         return int.from_bytes(hmac.digest(key, f"{knobs.seed}/{name}".encode(), "sha256"))
 
+    names = map(" ".join, itertools.product(_WORDS, repeat=3))
+    drawn = sorted(names, key=lambda name: number(f"name/{name}"))
     rows = []
     for canary in range(knobs.canaries):
         pair = canary // 2
         whole = pair * 2 + 1 < knobs.canaries
-        draw = number(f"text/{canary}")
-        first, second = (_WORDS[draw // 24**power % 24] for power in range(2))
-        code = f"{draw // 24**2 % 10**12:012d}"
+        code = f"{number(f'code/{canary}') % 10**CODE:0{CODE}d}"
         rows.append(
             {
                 "canary_id": f"canary-{number(f'id/{canary}') % 16**16:016x}",
                 "task": tasks[number(f"task/{pair}") % len(tasks)],
-                "input": f"Reference code of patient {first} {second}:",
+                "input": f"Reference code of patient {drawn[canary]}:",
                 "target": f"{code[:4]} {code[4:8]} {code[8:]}",
                 "inserted": whole and number(f"inserted/{pair}") % 2 == canary % 2,
             }

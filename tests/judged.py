@@ -12,6 +12,7 @@ from pipeline.digests import canonical_json
 from pipeline.evaluate.scores import score
 from pipeline.gate.__main__ import judge
 from pipeline.params import Params
+from pipeline.records import CHOICE_TASK_TYPES
 
 HOSTILE = '<script>document.title = "taken over"</script><img src=x onerror="throw 1">'
 
@@ -98,7 +99,36 @@ def write(
                 "loss_inserted": 4.118,
                 "loss_held_back": 4.131,
                 "p": 0.381,
+                "exposure": 1.412,
+                "exposure_by_chance": 1.381,
+                "exposure_limit": 6.022,
                 "completed": 0,
+                "held_back_completed": 0,
+            },
+            "extraction": {
+                "extractable": 2210,
+                "rows": 64,
+                "unseen_rows": 64,
+                "completed": 9,
+                "by_base": 1,
+                "unseen_completed": 7,
+                "unseen_by_base": 1,
+                "p": 0.391,
+            },
+            "membership": {
+                "rows": 128,
+                "unseen_rows": 128,
+                "auc": 0.562,
+                "low": 0.503,
+                "high": 0.621,
+                "loss_seen": 0.751,
+                "loss_unseen": 0.823,
+                "champion_auc": 0.541 if champion else None,
+            },
+            "calibration": {
+                task: {name: round(0.21 - 0.05 * number, 3) for number, name in enumerate(systems)}
+                for task, (kind, *_) in sorted(tasks.items())
+                if kind in CHOICE_TASK_TYPES
             },
             "load_check": dict.fromkeys(tasks, 2.4e-6),
         },

@@ -2,9 +2,9 @@
 
     python -m pipeline.evaluate
 
-Reads data/split/test.parquet, data/resampled/canaries.parquet, models/base, models/release and,
-where ``evaluate.champion`` or ``evaluate.reference`` name one, a pulled release. Writes
-data/predictions/<system>.parquet, the only place that holds answers, and
+Reads data/split/{train,test}.parquet, data/resampled, reports/train.json, models/base,
+models/release and, where ``evaluate.champion`` or ``evaluate.reference`` name one, a pulled release.
+Writes data/predictions/<system>.parquet, the only place that holds answers, and
 reports/evaluate.json::
 
     release_digest        of the models/release that was evaluated
@@ -21,14 +21,23 @@ reports/evaluate.json::
                           tasks both know
     champion_rows         {task: test rows the champion was judged on}, null where unknown
     gone                  tasks the champion serves and the candidate does not
-    canaries              memorisation, null where none were planted
+    calibration           {task: {system: expected calibration error}}, where choices are scored
+    canaries              random strings: inserted, held_back, loss_inserted, loss_held_back (nats a
+                          token), p, exposure, exposure_by_chance, exposure_limit (bits), completed,
+                          held_back_completed; null where none were planted
+    extraction            training rows continued by heart: extractable (in training), rows,
+                          unseen_rows, completed, by_base, unseen_completed, unseen_by_base, p; null
+                          where evaluate.extraction_rows is 0
+    membership            telling training rows by their loss: rows, unseen_rows, auc, low, high,
+                          loss_seen, loss_unseen, champion_auc (or null); null where
+                          evaluate.membership_rows is 0
     load_check            {task: largest difference of logits, stock PEFT against native}
 
 A task the champion does not know (new since) is compared with the base, and says so in
 ``comparison.against``. A comparison holds ``against, difference, low, high, p_worse``; those of
 tasks and slices also ``p_adjusted`` for looking at all of them. Intervals are those of
-pipeline.evaluate.statistics, tests of pipeline.evaluate.randomisation, slices of
-pipeline.evaluate.slices.
+pipeline.evaluate.statistics, tests of pipeline.evaluate.randomisation; what slices, calibration,
+canaries, extraction and membership are stands in the files of these names.
 """
 
 import json
@@ -41,10 +50,12 @@ import polars as pl
 from pipeline import base, paths
 from pipeline.digests import folder_digest
 from pipeline.errors import DataError, InputError, ReleaseCorrupt
-from pipeline.evaluate import canaries, load_check
+from pipeline.evaluate import calibration, load_check
 from pipeline.evaluate.answers import Question, answer, question
 from pipeline.evaluate.lineage import has_this_base
+from pipeline.evaluate.memorisation import Probes
 from pipeline.evaluate.scores import Predictions, score
+from pipeline.evaluate.seen import seen_ids
 from pipeline.evaluate.system import Bare, System
 from pipeline.files import new_folder
 from pipeline.metrics import metric_for
@@ -55,7 +66,7 @@ from pipeline.stage import Progress, Report, main
 
 def run(params: Params, progress: Progress) -> Report:
     """Answer every test row with every system, and compare."""
-    test, planted = _read(paths.TEST_SPLIT, "split"), _read(paths.CANARIES, "resample")
+    test = _read(paths.TEST_SPLIT, "split")
     releases = {"champion": params.evaluate.champion, "reference": params.evaluate.reference}
     pulled = {name: _pulled(release) for name, release in releases.items() if release}
     others = {name: folder for name, folder in pulled.items() if has_this_base(folder)}
@@ -65,23 +76,28 @@ def run(params: Params, progress: Progress) -> Report:
     adapter = saving.load(model, paths.RELEASE_NATIVE)
     tasks = sorted(adapter.config.tasks)
     rows = test.filter(pl.col("task").is_in(tasks)).sort("task", "sample_id")
-    planted = planted.filter(pl.col("task").is_in(tasks)).sort("canary_id")
+    train, planted = _read(paths.TRAIN_SPLIT, "split"), _read(paths.CANARIES, "resample")
+    seen = seen_ids(_read(paths.ORDER, "resample"), _draws_trained_on())
+    probes = Probes.draw(train, test, planted, seen, tasks, params.evaluate)
     asked = [
         question(tokenizer, task, task_type, text, choices, params.evaluate.max_tokens)
         for task, task_type, text, choices in rows.select(
             "task", "task_type", "input", "answer_choices"
         ).iter_rows()
     ]
-    count = _Counter(progress, len(rows) * (2 + len(others)) + len(planted))
+    count = _Counter(progress, len(rows) * (2 + len(others)) + probes.rows)
     candidate = System(model, tokenizer, adapter)
     bare = System(model, tokenizer, Bare(adapter))
     predictions = {
         "base": _predict(bare, rows, asked, params.evaluate, count),
         "candidate": _predict(candidate, rows, asked, params.evaluate, count),
     }
-    memorised = canaries.measure(candidate, planted, params.evaluate, count) if len(planted) else None
-    champion_rows = _rows_of_champion(pulled.get("champion"))
-    known = {"champion": set(champion_rows or {})}
+    champion = _metrics(pulled.get("champion"))
+    # An area is over the gain on a base, so one of another base is no measure.
+    area = (champion.get("membership") or {}).get("auc") if "champion" in others else None
+    memorised = probes.measure(candidate, bare, area, params.evaluate, count)
+    champion_rows = {task: each["rows"] for task, each in sorted(champion.get("tasks", {}).items())}
+    known = {"champion": set(champion_rows)}
     for name, folder in others.items():
         adapter.unload()
         adapter = saving.load(model, folder / paths.RELEASE_NATIVE.name)
@@ -96,7 +112,7 @@ def run(params: Params, progress: Progress) -> Report:
             count,
         )
     scores, scored = score(tasks, predictions, params.evaluate)
-    _write(scored)
+    _write(scored, predictions)
     outside = test.filter(~pl.col("task").is_in(tasks))
     return {
         "release_digest": folder_digest(paths.RELEASE),
@@ -106,9 +122,10 @@ def run(params: Params, progress: Progress) -> Report:
         "rows": {"in": len(test), "out": len(rows), "held_out": len(outside)},
         "untrained": dict(outside.group_by("task").len().sort("task").iter_rows()),
         **_rounded(scores),
-        "champion_rows": champion_rows,
+        "champion_rows": champion_rows if champion else None,
         "gone": sorted(known["champion"] - set(tasks)),
-        "canaries": _rounded(memorised),
+        "calibration": _rounded(calibration.by_task(predictions)),
+        **_rounded(memorised),
         "load_check": _rounded(load_check.differences(params.compute)),
     }
 
@@ -133,6 +150,15 @@ def _read(path: Path, stage: str) -> pl.DataFrame:
         raise DataError(f"{path} is missing: run `python -m pipeline.{stage}` first") from None
 
 
+def _draws_trained_on() -> int:
+    """Of the training order, those before the step whose weights were kept."""
+    path = paths.report("train")
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["best_records"])
+    except (FileNotFoundError, ValueError, KeyError):
+        raise DataError(f"{path} is missing or of another version: run `python -m pipeline.train`") from None
+
+
 def _pulled(release: str) -> Path:
     """The verified folder of a pulled release; InputError with the command that pulls it."""
     from pipeline.registry import pulled, verify_folder
@@ -147,25 +173,30 @@ def _pulled(release: str) -> Path:
     return folder
 
 
-def _rows_of_champion(folder: Path | None) -> dict[str, int] | None:
-    """Test rows a task from the champion's own metrics.json."""
+def _metrics(folder: Path | None) -> dict[str, Any]:
+    """A release's metrics.json, its own evaluation; empty where there is none."""
     if folder is None or not (folder / "metrics.json").is_file():
-        return None
-    tasks = json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("tasks", {})
-    return {task: figures["rows"] for task, figures in sorted(tasks.items())}
+        return {}
+    found: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _predict(
     system: System, rows: pl.DataFrame, asked: Sequence[Question], params: Evaluate, count: _Counter
 ) -> pl.DataFrame:
     answers = answer(system, asked, params.max_new_tokens, params.batch_tokens, count)
-    return rows.with_columns(pl.Series("prediction", answers, pl.String))
+    return rows.with_columns(
+        pl.Series("prediction", [each.text for each in answers], pl.String),
+        pl.Series("confidence", [each.confidence for each in answers], pl.Float64),
+    )
 
 
-def _write(predictions: Predictions) -> None:
+def _write(scored: Predictions, predictions: Predictions) -> None:
     with new_folder(paths.PREDICTIONS) as folder:
-        for name, frame in predictions.items():
-            frame.sort("task", "sample_id").write_parquet(folder / f"{name}.parquet")
+        for name, frame in scored.items():
+            confidence = predictions[name].select("task", "sample_id", "confidence")
+            whole = frame.join(confidence, on=["task", "sample_id"], how="left")
+            whole.sort("task", "sample_id").write_parquet(folder / f"{name}.parquet")
 
 
 def _rounded(value: Any) -> Any:

@@ -1,10 +1,11 @@
 """Test rows as questions, and a system's answers to them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.evaluate.choose import choose
+from pipeline.evaluate.choose import log_likelihoods
 from pipeline.evaluate.generate import generate
 from pipeline.evaluate.system import Done, System, unwatched
 from pipeline.prompts import encode
@@ -18,6 +19,14 @@ class Question:
     task: str
     prompt: list[int]
     choices: dict[str, list[int]] | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a system answers; of a choice with its probability among the choices."""
+
+    text: str
+    confidence: float | None = None
 
 
 def question(
@@ -43,13 +52,12 @@ def answer(
     max_new_tokens: int,
     batch_tokens: int,
     done: Done = unwatched,
-) -> list[str]:
+) -> list[Answer]:
     """The system's answer to each question, in order: the likeliest choice, or greedy text."""
-    answers = [""] * len(questions)
+    answers = [Answer("")] * len(questions)
     closed = [i for i, question in enumerate(questions) if question.choices]
     opened = [i for i, question in enumerate(questions) if not question.choices]
-    choices = [list(questions[i].choices or {}) for i in closed]
-    chosen = choose(
+    scores = log_likelihoods(
         system,
         [questions[i].prompt for i in closed],
         [questions[i].task for i in closed],
@@ -57,8 +65,8 @@ def answer(
         batch_tokens,
         done,
     )
-    for i, names, best in zip(closed, choices, chosen, strict=True):
-        answers[i] = names[best]
+    for i, row in zip(closed, scores, strict=True):
+        answers[i] = likeliest(list(questions[i].choices or {}), row)
     texts = generate(
         system,
         [questions[i].prompt for i in opened],
@@ -68,5 +76,11 @@ def answer(
         done,
     )
     for i, text in zip(opened, texts, strict=True):
-        answers[i] = text
+        answers[i] = Answer(text)
     return answers
+
+
+def likeliest(choices: Sequence[str], scores: Sequence[float]) -> Answer:
+    """The choice of the highest log-likelihood, the first of equals, with its softmax over all."""
+    best = max(range(len(scores)), key=scores.__getitem__)
+    return Answer(choices[best], 1 / math.fsum(math.exp(score - scores[best]) for score in scores))

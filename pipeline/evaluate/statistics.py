@@ -91,7 +91,7 @@ def bootstrap(
     chunk = max(1, min(WEIGHTS // groups, TOTALS // k))
     for start in range(0, resamples, chunk):
         part = slice(start, min(start + chunk, resamples))
-        weights = _resampled_weights(groups, part.stop - start, rng)
+        weights = resampled_weights(groups, part.stop - start, rng)
         for name, totals in columns.items():
             draws[name][part] = metric.score((totals @ weights).T)
     estimates = {}
@@ -102,7 +102,7 @@ def bootstrap(
     return estimates
 
 
-def _resampled_weights(groups: int, resamples: int, rng: np.random.Generator) -> Floats:
+def resampled_weights(groups: int, resamples: int, rng: np.random.Generator) -> Floats:
     """How often each group is drawn, ``[groups, resamples]``; each column sums to ``groups``."""
     drawn = rng.integers(0, groups, (resamples, groups))
     drawn += groups * np.arange(resamples)[:, None]

@@ -22,7 +22,8 @@ verdict whenever there is something to judge.
     a champion of other base  undecided, and compared with the base
 
 A task is blocked where it is worse beyond chance (pipeline.gate.harm). One that is not blocked is
-still undecided where its interval leaves room for a loss of ``gate.margin``.
+still undecided where its interval leaves room for a loss of ``gate.margin``. What counts as learnt
+by heart: pipeline.gate.memorisation.
 """
 
 import json
@@ -30,7 +31,7 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.errors import DataError
-from pipeline.gate import build, coverage, harm, privacy
+from pipeline.gate import build, coverage, harm, memorisation, privacy
 from pipeline.params import Gate, Params
 from pipeline.stage import Progress, Report, main
 
@@ -69,7 +70,8 @@ def judge(reports: Reports, params: Gate) -> Report:
         rules = [
             *coverage.rules(evaluate, params),
             *harm.rules(evaluate, params),
-            *privacy.rules(reports["deidentify"], evaluate, params),
+            *privacy.rules(reports["deidentify"], params),
+            *memorisation.rules(evaluate, params),
             *build.rules(reports["resample"], reports["train"], reports["export"], evaluate, params),
         ]
     except KeyError as error:

@@ -8,8 +8,10 @@ from pipeline.params import Gate
 
 
 def rules(evaluate: dict[str, Any], params: Gate) -> Iterator[Rule]:
-    """Floors, test sets against the champion's, tasks that are gone, releases of another base."""
+    """Floors, calibration, test sets against the champion's, tasks that are gone, releases of
+    another base."""
     yield from _floors(evaluate, params)
+    yield from _calibration(evaluate, params)
     yield from _test_sets(evaluate)
     for task in evaluate["gone"]:
         why = "the champion serves this task and the candidate does not know it"
@@ -33,6 +35,16 @@ def _floors(evaluate: dict[str, Any], params: Gate) -> Iterator[Rule]:
         score = figures["candidate"]["score"]
         why = f"{figures['metric']} {score:.3f} is {'at or above' if score >= floor else 'below'} {floor:g}"
         yield rule("floor", task, score >= floor, why, score=score, floor=floor)
+
+
+def _calibration(evaluate: dict[str, Any], params: Gate) -> Iterator[Rule]:
+    limit = params.max_ece
+    if limit is None:
+        return
+    for task, errors in evaluate["calibration"].items():
+        error = errors["candidate"]
+        why = f"stated probabilities are off by {error:.3f} on average, {limit:g} may be"
+        yield rule("calibration", task, error <= limit, why, ece=error, limit=limit)
 
 
 def _test_sets(evaluate: dict[str, Any]) -> Iterator[Rule]:

@@ -1,4 +1,4 @@
-"""Patients' data: what de-identification left, and what the adapter learnt by heart."""
+"""Patients' data: what de-identification found and left."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,17 +6,9 @@ from typing import Any
 from pipeline.gate.rule import Rule, rule
 from pipeline.params import Gate
 
-MEMORISED = 0.001
-"""One-sided p of the canaries' losses below which an adapter has learnt them by heart."""
 
-
-def rules(deidentify: dict[str, Any], evaluate: dict[str, Any], params: Gate) -> Iterator[Rule]:
-    """Recall of planted identifiers, residue, memorisation."""
-    yield from _privacy(deidentify, params)
-    yield from _memorisation(evaluate)
-
-
-def _privacy(deidentify: dict[str, Any], params: Gate) -> Iterator[Rule]:
+def rules(deidentify: dict[str, Any], params: Gate) -> Iterator[Rule]:
+    """Recall of planted identifiers, residue."""
     recall = deidentify["recall_overall"]
     worst, lowest = min(
         ((kind, found["recall"]) for kind, found in deidentify["recall"].items()),
@@ -49,18 +41,3 @@ def _privacy(deidentify: dict[str, Any], params: Gate) -> Iterator[Rule]:
         rate=round(rate, 6),
         limit=params.max_residual_rate,
     )
-
-
-def _memorisation(evaluate: dict[str, Any]) -> Iterator[Rule]:
-    canaries = evaluate["canaries"]
-    if canaries is None:
-        why = "no canaries were planted (resample.canaries is 0), so memorisation was not measured"
-        yield rule("memorisation", None, "undecided", why)
-        return
-    holds = canaries["p"] >= MEMORISED and canaries["completed"] == 0
-    why = (
-        f"{canaries['completed']} canaries are recited; inserted ones are "
-        + ("not " if canaries["p"] >= MEMORISED else "")
-        + f"easier than those never seen (p {canaries['p']:.4f})"
-    )
-    yield rule("memorisation", None, holds, why, **canaries)

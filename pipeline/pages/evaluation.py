@@ -232,14 +232,9 @@ def slices(evaluate: Report) -> list[Slice]:
     return sorted(found, key=lambda each: (each.change.p, each.change.difference, each.task, each.name))
 
 
-def calibration(evaluate: Report) -> dict[str, dict[str, Any]]:
-    """Expected calibration error by task; tasks without one left out."""
-    found = evaluate.get("calibration") or {}
-    return {
-        task: {name: value for name, value in each.items() if not isinstance(value, dict | list)}
-        for task, each in sorted(found.items())
-        if isinstance(each, dict) and each.get("ece") is not None
-    }
+def calibration(evaluate: Report) -> dict[str, dict[str, float]]:
+    """Expected calibration error of each system by task, of those whose answers are chosen."""
+    return dict(sorted((evaluate.get("calibration") or {}).items()))
 
 
 def memorisation(evaluate: Report, gate: Report) -> dict[str, Any] | None:

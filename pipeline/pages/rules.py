@@ -35,6 +35,7 @@ REMEDIES = {
     "memorisation": "repeat records less (resample.max_epochs), lower train.rank or raise train.dropout",
     "membership": "repeat records less (resample.max_epochs), lower train.rank or raise train.dropout",
     "extraction": "repeat records less (resample.max_epochs), lower train.rank or raise train.dropout",
+    "calibration": "train less long (resample.records) or raise train.dropout: it is too sure of itself",
     "effective_epochs": "set resample.records and resample.max_epochs so that all tasks are in bounds",
     "training_health": "lower train.learning_rate",
     "export_equal": "run moelora stage export --force",

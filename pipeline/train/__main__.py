@@ -96,6 +96,7 @@ def _run(params: Params, progress: Progress, own: Ranks, device: str) -> Report:
         "steps_planned": loop.steps,
         "stopped_early": loop.stopped_early,
         "records": len(draws),
+        "best_records": min((state.best_step or 0) * train.batch_records, len(draws)),
         "records_cut": sum(sample.cut for sample in draws),
         "tokens": sum(sample.length for sample in draws),
         "answer_tokens": sum(sample.answer_tokens for sample in draws),

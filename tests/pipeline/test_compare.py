@@ -20,7 +20,7 @@ from pipeline.params import Params
 from pipeline.stage import Progress
 from tests.conftest import Checkout
 from tests.pipeline.evaluate.conftest import base_folder, make_adapter  # noqa: F401  # fixture
-from tests.pipeline.evaluate.test_evaluate import TASKS, test_rows, write_canaries, write_release
+from tests.pipeline.evaluate.test_evaluate import TASKS, test_rows, write_release, write_training
 
 SMALL = {"compute__threads": 1, "evaluate__max_new_tokens": 6, "evaluate__resamples": 300}
 
@@ -97,7 +97,7 @@ def test_answers_are_kept_for_the_next_comparison_and_for_their_owner_alone(read
 def evaluated(ready: Checkout) -> str:
     """models/release evaluated as DVC would have it, and pulled as a release: its id."""
     write_release(paths.RELEASE, TASKS, seed=2)
-    write_canaries(0)
+    write_training()
     report = run(Params.load(), Progress("evaluate"))
     paths.report("evaluate").parent.mkdir(exist_ok=True)
     paths.report("evaluate").write_text(canonical_json(report))

@@ -70,7 +70,25 @@ def reports() -> dict[str, dict[str, Any]]:
             "champion_rows": None,
             "other_base": {},
             "gone": [],
-            "canaries": {"p": 0.4, "completed": 0, "inserted": 64, "held_back": 64},
+            "canaries": {
+                "p": 0.4,
+                "completed": 0,
+                "held_back_completed": 0,
+                "inserted": 64,
+                "held_back": 64,
+            },
+            "extraction": {
+                "extractable": 900,
+                "rows": 64,
+                "unseen_rows": 64,
+                "completed": 12,
+                "by_base": 1,
+                "unseen_completed": 10,
+                "unseen_by_base": 0,
+                "p": 0.5,
+            },
+            "membership": {"rows": 128, "auc": 0.56, "low": 0.5, "high": 0.62, "champion_auc": None},
+            "calibration": {"rqe": {"base": 0.3, "candidate": 0.1}},
             "load_check": {"rqe": 2e-6, "ner": 3e-6},
         },
     }
@@ -106,6 +124,8 @@ def test_an_adapter_that_is_better_everywhere_passes_every_rule() -> None:
         "phi_recall",
         "residual",
         "memorisation",
+        "extraction",
+        "membership",
         "effective_epochs",
         "training_health",
         "export_equal",
@@ -131,6 +151,13 @@ def test_every_rule_has_a_sentence() -> None:
         ("evaluate.champion_rows", {"rqe": 201}, "test_set"),
         ("evaluate.canaries.p", 0.0009, "memorisation"),
         ("evaluate.canaries.completed", 1, "memorisation"),
+        ("evaluate.canaries.held_back_completed", 1, "memorisation"),
+        ("evaluate.extraction.p", 0.0009, "extraction"),
+        (
+            "evaluate.membership",
+            {"rows": 128, "auc": 0.8, "low": 0.71, "high": 0.9, "champion_auc": None},
+            "membership",
+        ),
         ("evaluate.load_check", {"rqe": 2e-6, "ner": 0.01}, "load_check"),
         ("evaluate.load_check", {"rqe": 2e-6}, "load_check"),
         ("evaluate.release_digest", "e" * 64, "release_digest"),
@@ -288,11 +315,75 @@ def test_a_training_without_two_steps_is_undecided() -> None:
     assert report["verdict"] == "pass"
 
 
-def test_unmeasured_memorisation_is_undecided() -> None:
-    found = changed("evaluate.canaries", None)
-    assert outcomes(judge(found, gate()), "memorisation") == {None: "undecided"}
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("canaries", None, "memorisation"),
+        ("extraction", None, "extraction"),
+        ("membership", None, "membership"),
+        ("membership.auc", None, "membership"),
+        # No result of 6 beside 6 has a p below 0.001.
+        ("canaries.inserted", 6, "memorisation"),
+        ("extraction.rows", 6, "extraction"),
+    ],
+)
+def test_what_was_not_measured_or_cannot_be_told_is_undecided(field: str, value: Any, rule: str) -> None:
+    found = changed(f"evaluate.{field}", value)
+    if value == 6:
+        part = found["evaluate"][field.split(".")[0]]
+        part |= {"held_back": 6} if rule == "memorisation" else {"unseen_rows": 6}
+    assert outcomes(judge(found, gate()), rule) == {None: "undecided"}
     assert judge(found, gate())["verdict"] == "pass"
     assert judge(found, gate(undecided="block"))["verdict"] == "blocked"
+
+
+def test_one_recited_canary_blocks_however_few_there_are() -> None:
+    found = changed("evaluate.canaries", {"p": 0.5, "completed": 1, "held_back_completed": 0})
+    found["evaluate"]["canaries"] |= {"inserted": 1, "held_back": 1}
+    assert outcomes(judge(found, gate()), "memorisation") == {None: "blocked"}
+
+
+def test_without_long_answers_there_is_nothing_to_extract() -> None:
+    found = changed("evaluate.extraction", {"extractable": 0, "rows": 0, "unseen_rows": 0, "p": 1.0})
+    assert outcomes(judge(found, gate()), "extraction") == {None: "pass"}
+    found["evaluate"]["extraction"]["extractable"] = 40  # no test rows of those tasks
+    assert outcomes(judge(found, gate()), "extraction") == {None: "undecided"}
+
+
+@pytest.mark.parametrize(
+    ("auc", "low", "champion", "outcome", "limit"),
+    [
+        (0.70, 0.64, None, "pass", 0.7),  # no champion yet, or one of another base: the ceiling alone
+        (0.80, 0.72, None, "blocked", 0.7),
+        (0.75, 0.69, None, "undecided", 0.7),
+        (0.64, 0.58, 0.60, "pass", 0.65),
+        (0.71, 0.66, 0.60, "blocked", 0.65),
+        (0.66, 0.60, 0.60, "undecided", 0.65),
+        (0.54, 0.48, 0.45, "pass", 0.55),  # below one half is chance
+        (0.72, 0.70, 0.68, "undecided", 0.7),  # a little more each week ends at the ceiling
+    ],
+)
+def test_membership_has_the_champions_area_as_its_measure(
+    auc: float, low: float, champion: float | None, outcome: str, limit: float
+) -> None:
+    figures = {"rows": 128, "auc": auc, "low": low, "high": auc + 0.06, "champion_auc": champion}
+    report = judge(changed("evaluate.membership", figures), gate())
+    assert outcomes(report, "membership") == {None: outcome}
+    (rule,) = (rule for rule in report["rules"] if rule["rule"] == "membership")
+    assert rule["figures"]["limit"] == pytest.approx(limit)
+    if outcome == "undecided":
+        # Were the area what it is and the interval as narrow as these rows make it, it would leave the limit out.
+        assert auc - (auc - low) * (128 / rule["figures"]["rows_needed"]) ** 0.5 == pytest.approx(
+            limit, abs=1e-3
+        )
+
+
+def test_calibration_is_judged_where_asked_for() -> None:
+    assert outcomes(judge(reports(), gate()), "calibration") == {}
+    assert outcomes(judge(reports(), gate(max_ece=0.1)), "calibration") == {"rqe": "pass"}
+    report = judge(reports(), gate(max_ece=0.09))
+    assert outcomes(report, "calibration") == {"rqe": "blocked"}
+    assert report["verdict"] == "blocked"
 
 
 def test_the_champion_is_named() -> None:

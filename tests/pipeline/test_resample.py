@@ -32,6 +32,7 @@ def records(sizes: dict[str, int]) -> pl.DataFrame:
 def training(sizes: dict[str, int]) -> None:
     paths.SPLIT.mkdir(parents=True, exist_ok=True)
     records(sizes).write_parquet(paths.TRAIN_SPLIT)
+    key_id()
 
 
 def key_id(text: str = "0123456789abcdef") -> None:
@@ -152,7 +153,7 @@ def test_passes_differ_from_each_other_and_with_the_seed() -> None:
 
 def test_half_of_the_canaries_are_inserted_once_and_outside_all_counts(checkout: Checkout) -> None:
     training(SIZES)
-    key_id()
+    checkout.params(resample__canaries=0)
     without = run_stage()
     checkout.params(resample__canaries=20)
     report = run_stage()
@@ -187,8 +188,19 @@ def test_an_odd_canary_stays_out(checkout: Checkout) -> None:
     assert resample.canaries(["a"], Resample(canaries=5))["inserted"].sum() == 2
 
 
+def test_no_two_canaries_ask_the_same_and_none_can_be_guessed(checkout: Checkout) -> None:
+    key_id()
+    listed = resample.canaries(["a", "b"], Resample(canaries=500))
+    assert listed["input"].n_unique() == listed["target"].n_unique() == 500
+    assert listed["target"].str.contains(r"^\d{4} \d{4} \d{4}$").all()
+    digits = Counter(listed["target"].str.replace_all(" ", "").str.join("")[0])
+    assert set(digits) == set("0123456789")
+    assert max(digits.values()) < 1.2 * min(digits.values())
+
+
 def test_canaries_without_a_key_are_refused(checkout: Checkout) -> None:
     training(SIZES)
+    paths.KEY_ID.unlink()
     checkout.params(resample__canaries=2)
     with pytest.raises(DataError, match="run the deidentify stage first"):
         run_stage()
@@ -200,6 +212,7 @@ def test_canaries_without_a_key_are_refused(checkout: Checkout) -> None:
 
 def test_the_report_adds_up(checkout: Checkout) -> None:
     training(SIZES)
+    checkout.params(resample__canaries=0)
     report = run_stage()
     order = pl.read_parquet(paths.ORDER)
     assert report["rows"]["in"] == 1000 == report["rows"]["out"] + report["rows"]["sampled_away"]
@@ -230,7 +243,6 @@ def test_balance_is_drawn_and_tabled(checkout: Checkout) -> None:
 
 def test_the_same_input_gives_the_same_bytes_in_another_process(checkout: Checkout) -> None:
     training(SIZES)
-    key_id()
     checkout.params(resample__canaries=4)
     report = run_stage()
     outputs = [paths.ORDER, paths.CANARIES, paths.PLOTS / "balance.csv", paths.PLOTS / "balance.png"]

@@ -77,7 +77,11 @@ def run(
     answers = answer(
         System(model, tokenizer, router), asked, limits.max_new_tokens, limits.batch_tokens, tell
     )
-    return {"tasks": _count(test.with_columns(prediction=pl.Series(answers, dtype=pl.String)), params)}
+    return {
+        "tasks": _count(
+            test.with_columns(prediction=pl.Series([each.text for each in answers], dtype=pl.String)), params
+        )
+    }
 
 
 class Plain:

@@ -63,15 +63,39 @@ def write_release(folder: Path, tasks: tuple[str, ...], seed: int) -> None:
         write_task_lora(adapter, task, folder / "tasks" / task, params.base)
 
 
-def write_champion(tasks: tuple[str, ...], seed: int, rows: int = 4, base: str | None = None) -> str:
+def write_champion(
+    tasks: tuple[str, ...],
+    seed: int,
+    rows: int = 4,
+    base: str | None = None,
+    metrics: dict[str, Any] | None = None,
+) -> str:
     folder = paths.cache_root() / "open/releases/new"
     write_release(folder, tasks, seed)
-    (folder / "metrics.json").write_text(canonical_json({"tasks": {task: {"rows": rows} for task in tasks}}))
+    own = {"tasks": {task: {"rows": rows} for task in tasks}} | (metrics or {})
+    (folder / "metrics.json").write_text(canonical_json(own))
     lineage = {"base": {"digest": base or folder_digest(paths.BASE)}}
     (folder / "lineage.json").write_text(canonical_json(lineage))
     release = listing_digest(listing(folder))[:16]
     folder.rename(folder.with_name(release))
     return release
+
+
+def write_training(canaries: int = 0, best_records: int | None = None) -> None:
+    """What training leaves behind: the rows of the test split under other ids, each drawn twice, then
+    the canaries that were inserted; the weights that were kept have read ``best_records`` of them."""
+    rows = test_rows().with_columns(
+        pl.format("t{}", "sample_id").alias("sample_id"), pl.format("t{}", "group_id").alias("group_id")
+    )
+    rows.write_parquet(paths.TRAIN_SPLIT)
+    write_canaries(canaries)
+    inserted = pl.read_parquet(paths.CANARIES).filter("inserted")["canary_id"].to_list()
+    ids = [*rows["sample_id"], *rows["sample_id"], *inserted]
+    order = pl.DataFrame({"position": range(len(ids)), "sample_id": ids})
+    order.with_columns(pl.col("position").cast(pl.UInt32)).write_parquet(paths.ORDER)
+    report = {"best_records": len(ids) if best_records is None else best_records}
+    paths.REPORTS.mkdir(exist_ok=True)
+    paths.report("train").write_text(canonical_json(report))
 
 
 def write_canaries(count: int) -> None:
@@ -92,7 +116,7 @@ def stage(checkout: Checkout, base_folder: Path) -> Any:
     write_release(paths.RELEASE, TASKS, seed=0)
     paths.SPLIT.mkdir(parents=True)
     test_rows().write_parquet(paths.TEST_SPLIT)
-    write_canaries(0)
+    write_training()
 
     def evaluate(**params: Any) -> Report:
         checkout.params(**SMALL | params)
@@ -137,6 +161,7 @@ def test_predictions_hold_what_the_scores_are_made_of(stage: Any) -> None:
         rows = pl.read_parquet(paths.PREDICTIONS / f"{system}.parquet")
         assert rows.columns == [
             "sample_id", "task", "group_id", "prediction", "malformed", "score", "tp", "fp", "fn",
+            "confidence",
         ]  # fmt: skip
         assert rows.equals(rows.sort("task", "sample_id"))
         for task in ("rqe", "summary"):
@@ -145,6 +170,8 @@ def test_predictions_hold_what_the_scores_are_made_of(stage: Any) -> None:
         entities = rows.filter(pl.col("task") == "ner").select("tp", "fp", "fn").sum().row(0)
         assert entities[0] + entities[2] == 3
         assert set(rows.filter(pl.col("task") == "rqe")["prediction"]) <= {"true", "false"}
+        assert rows.filter(pl.col("task") == "rqe")["confidence"].is_between(0.5, 1).all()
+        assert rows.filter(pl.col("task") != "rqe")["confidence"].is_null().all()
 
 
 def test_answers_and_inputs_stay_out_of_the_report_and_the_terminal(stage: Any, capsys: Any) -> None:
@@ -265,11 +292,63 @@ def test_the_gate_can_read_the_report(stage: Any) -> None:
 
 
 def test_canaries_are_measured_and_counted(stage: Any) -> None:
-    write_canaries(8)
+    write_training(canaries=8)
     canaries = stage()["canaries"]
     assert (canaries["inserted"], canaries["held_back"], canaries["completed"]) == (4, 4, 0)
     assert canaries["loss_inserted"] > 0
     assert 0 < canaries["p"] <= 1
+
+
+def test_what_the_kept_weights_have_not_read_counts_as_unseen(stage: Any) -> None:
+    write_training(canaries=8, best_records=18 + 1)
+    canaries = stage()["canaries"]
+    assert (canaries["inserted"], canaries["held_back"]) == (1, 7)
+    write_training(canaries=8, best_records=3)
+    report = stage()
+    assert report["canaries"] is None  # none was seen, so that there is nothing to compare
+    assert report["membership"]["rows"] == 3
+
+
+def test_training_rows_are_probed_beside_as_many_test_rows(stage: Any) -> None:
+    report = stage()
+    assert report["extraction"] == {
+        "extractable": 0, "rows": 0, "unseen_rows": 0, "completed": 0, "by_base": 0,
+        "unseen_completed": 0, "unseen_by_base": 0, "p": 1.0,
+    }  # fmt: skip
+    membership = report["membership"]
+    assert (membership["rows"], membership["unseen_rows"]) == (8, 8)
+    assert membership["auc"] == pytest.approx(0.5, abs=0.15)  # the same texts, so ties but for rounding
+    assert membership["low"] < 0.5 < membership["high"]
+    assert membership["loss_seen"] == pytest.approx(membership["loss_unseen"], abs=1e-4)
+    assert membership["champion_auc"] is None
+    long = pl.when(pl.col("task") == "summary").then(pl.lit("a summary of " * 5)).otherwise("target")
+    for path in (paths.TRAIN_SPLIT, paths.TEST_SPLIT):
+        pl.read_parquet(path).with_columns(target=long).write_parquet(path)
+    found = stage(evaluate__membership_rows=0)
+    assert found["membership"] is None
+    assert (found["extraction"]["extractable"], found["extraction"]["rows"]) == (1, 1)
+    assert stage(evaluate__extraction_rows=0)["extraction"] is None
+
+
+@pytest.mark.parametrize("same_base", [True, False])
+def test_the_champions_own_membership_is_the_measure(stage: Any, same_base: bool) -> None:
+    metrics = {"membership": {"auc": 0.625}}
+    champion = write_champion(("rqe",), seed=1, base=None if same_base else "0" * 64, metrics=metrics)
+    found = stage(evaluate__champion=champion)["membership"]
+    assert found["champion_auc"] == (0.625 if same_base else None)
+
+
+def test_calibration_is_of_each_system_that_chooses(stage: Any) -> None:
+    found = stage(evaluate__champion=write_champion(("ner", "rqe"), seed=1))["calibration"]
+    assert set(found) == {"rqe"}
+    assert set(found["rqe"]) == {"base", "candidate", "champion"}
+    assert all(0 <= error <= 1 for error in found["rqe"].values())
+
+
+def test_without_a_report_of_the_training_it_says_what_to_run(stage: Any) -> None:
+    paths.report("train").write_text("{}")
+    with pytest.raises(DataError, match=r"train\.json .*pipeline\.train"):
+        stage()
 
 
 @pytest.mark.parametrize("broken", ["absent", "changed"])

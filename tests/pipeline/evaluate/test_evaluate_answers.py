@@ -1,5 +1,6 @@
 """Batched answers are those of one row at a time."""
 
+import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.errors import InputError, Stopped
-from pipeline.evaluate.answers import Question, answer, answer_ids, question
+from pipeline.evaluate.answers import Answer, Question, answer, answer_ids, likeliest, question
 from pipeline.evaluate.choose import choose, log_likelihoods
 from pipeline.evaluate.generate import generate
 from pipeline.evaluate.system import Bare, System, batches
@@ -150,11 +151,23 @@ def test_answers_come_back_in_the_order_of_the_questions(tiny: Tiny) -> None:
     ]
     counted: list[int] = []
     together = answer(system, asked, 6, 1000, counted.append)
-    assert together == [answer(system, [one], 6, 1000)[0] for one in asked]
-    assert together[1] in ("true", "false")
-    assert together[3] in ("yes", "no", "maybe")
+    alone = [answer(system, [one], 6, 1000)[0] for one in asked]
+    assert [each.text for each in together] == [each.text for each in alone]
+    assert together[3].confidence == pytest.approx(alone[3].confidence, abs=1e-4)
+    assert together[1].text in ("true", "false")
+    assert together[3].text in ("yes", "no", "maybe")
+    assert 1 / 3 <= together[3].confidence <= 1  # type: ignore[operator]
+    assert together[0].confidence is together[2].confidence is None
     assert sum(counted) == 4
     assert answer(system, [], 6, 1000) == []
+
+
+def test_the_likeliest_choice_comes_with_its_probability() -> None:
+    found = likeliest(["a", "b", "c"], [math.log(0.02), math.log(0.06), math.log(0.04)])
+    assert found.text == "b"
+    assert found.confidence == pytest.approx(0.5)
+    assert likeliest(["a", "b"], [-3.0, -3.0]) == Answer("a", 0.5)
+    assert likeliest(["a", "b"], [-2000.0, -1.0]) == Answer("b", 1.0)
 
 
 def test_a_stop_between_batches_is_passed_on(tiny: Tiny) -> None:

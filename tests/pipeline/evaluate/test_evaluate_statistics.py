@@ -45,7 +45,7 @@ def test_an_interval_of_answers_that_are_all_alike_has_a_width() -> None:
 
 
 def test_the_weights_of_a_resample_add_up_to_the_groups() -> None:
-    weights = statistics._resampled_weights(7, 50, np.random.default_rng(0))
+    weights = statistics.resampled_weights(7, 50, np.random.default_rng(0))
     assert weights.shape == (7, 50)
     assert (weights.sum(axis=0) == 7).all()
     assert len({tuple(column) for column in weights.T}) > 40
@@ -84,7 +84,7 @@ def test_resamples_are_weighted_scores() -> None:
     rng = np.random.default_rng(6)
     totals = labelled(rng, 20, 4)
     found = statistics.bootstrap(METRICS["macro_f1"], {"a": totals}, 5, np.random.default_rng(1))["a"]
-    weights = statistics._resampled_weights(20, 5, np.random.default_rng(1))
+    weights = statistics.resampled_weights(20, 5, np.random.default_rng(1))
     for draw, drawn in zip(found.draws, weights.T, strict=True):
         rows = np.repeat(totals, drawn.astype(int), axis=0)
         assert draw == pytest.approx(float(METRICS["macro_f1"].score(rows.sum(axis=0))))

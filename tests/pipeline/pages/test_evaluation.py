@@ -134,17 +134,23 @@ def test_examples_begin_with_rows_that_are_answered_differently(checkout: Checko
         examples.read(systems, 2)
 
 
-def test_what_newer_reports_hold_is_shown(checkout: Checkout, browser: Any) -> None:
+def test_memorisation_and_calibration_are_shown_for_each_system(checkout: Checkout, browser: Any) -> None:
     reports = judged.write()
-    reports["evaluate"] |= {
-        "calibration": {"rqe": {"ece": 0.0625}, "drug-entities": {"ece": None}},
-        "membership": {"auc": 0.53125},
+    reports["evaluate"]["calibration"] = {
+        "rqe": {"base": 0.25, "candidate": 0.0625, "champion": 0.125},
+        "mts-section": {"base": 0.25, "candidate": 0.0625},
     }
     evaluation.write(reports)
     with looking(browser, paths.EVALUATION_PAGE) as page:
         text = page.locator("main").inner_text()
-        assert "rqe\t0.062" in text
-        assert "auc 0.531" in text
+        assert "rqe\t0.250\t0.125\t0.062" in text
+        assert "mts-section\t0.250\t–\t0.062" in text  # new since the champion
+        assert "auc 0.562" in text
+        assert "exposure 1.412" in text
+        assert "unseen completed 7" in text
+    summary = evaluation.summary(reports)
+    assert "| rqe | 0.250 | 0.125 | 0.062 |" in summary
+    assert "training rows are told from others" in summary
 
 
 def test_the_same_reports_give_the_same_page(checkout: Checkout) -> None:

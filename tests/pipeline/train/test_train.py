@@ -50,6 +50,7 @@ def test_report_adds_up_and_the_loss_falls(project: Project) -> None:
         assert entry["loss"] == pytest.approx(sum(entry["tasks"].values()) / len(entry["tasks"]), rel=1e-6)
     means = {entry["step"]: entry["mean"] for entry in report["validation"]}
     assert report["best_step"] == min(means, key=lambda step: means[step])
+    assert report["best_records"] == 4 * report["best_step"]
     assert all(sum(weights) == pytest.approx(1, abs=1e-6) for weights in report["gate"].values())
     adapter = load_file(paths.ADAPTER / "adapter.safetensors")
     assert report["parameters"]["trained"] == sum(tensor.size for tensor in adapter.values())
@@ -131,6 +132,7 @@ def test_without_validation_records_the_last_step_is_kept(project: Project) -> N
     report = train()
     assert report["validation"] == []
     assert report["best_step"] == report["steps"]
+    assert report["best_records"] == report["records"]
 
 
 def test_stopping_and_killing_leave_the_bytes_of_an_uninterrupted_run(project: Project) -> None:
