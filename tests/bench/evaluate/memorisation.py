@@ -57,7 +57,7 @@ def run(recitals: int) -> Result:
 def _run(params: Params, recitals: int) -> Result:
     from pipeline import base as base_model
     from pipeline.evaluate.memorisation import Probes
-    from pipeline.evaluate.system import System
+    from pipeline.evaluate.system import Bare, System
     from pipeline.moelora import saving
     from pipeline.train.__main__ import run as train_stage
 
@@ -69,8 +69,8 @@ def _run(params: Params, recitals: int) -> Result:
     planted, seen = pl.read_parquet(paths.CANARIES), set(order["sample_id"])
     probes = Probes.draw(train, test, planted, seen, adapter.config.tasks, params.evaluate)
     found = probes.measure(
-        System(model, tokenizer, adapter.tasks),
-        System(model, tokenizer, lambda _tasks: adapter.disabled()),
+        System(model, tokenizer, adapter),
+        System(model, tokenizer, Bare(adapter)),
         None,
         params.evaluate,
     )

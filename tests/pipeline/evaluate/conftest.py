@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline import base
-from pipeline.evaluate.system import System
+from pipeline.evaluate.system import Bare, System
 from pipeline.moelora import MoeLora, MoeLoraConfig, inject
 from pipeline.params import Evaluate, Params
 from pipeline.prompts import encode
@@ -45,6 +45,8 @@ def learn(adapter: MoeLora, tokenizer: Any, rows: Sequence[tuple[str, str, str]]
     for row, (_, sample) in enumerate(samples):
         ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
         labels[row, sample.answer_start : len(sample.ids)] = torch.tensor(sample.ids[sample.answer_start :])
+    attention = adapter.model.config._attn_implementation
+    adapter.model.set_attn_implementation("sdpa")  # a system that was made before packs its rows
     parameters = list(adapter.model.requires_grad_(True).parameters())
     optimiser = torch.optim.Adam(parameters, lr=0.01)
     cooling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, steps)
@@ -55,12 +57,13 @@ def learn(adapter: MoeLora, tokenizer: Any, rows: Sequence[tuple[str, str, str]]
         torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()).backward()
         optimiser.step()
         cooling.step()
+    adapter.model.set_attn_implementation(attention)
 
 
 def systems(adapter: MoeLora, tokenizer: Any) -> tuple[System, System]:
     """The adapter's, and that of the bare base."""
-    bare = System(adapter.model, tokenizer, lambda _tasks: adapter.disabled())
-    return System(adapter.model, tokenizer, adapter.tasks), bare
+    bare = System(adapter.model, tokenizer, Bare(adapter))
+    return System(adapter.model, tokenizer, adapter), bare
 
 
 def limits(**values: Any) -> Evaluate:
