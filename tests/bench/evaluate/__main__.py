@@ -1,12 +1,11 @@
 """Evaluation and gate, measured: metrics against reference libraries, simulated candidates, quickness.
 
-    make bench-evaluate                        about forty minutes on 2 cores, ten of them once
+    make bench-evaluate                        perhaps forty minutes on 2 cores; not yet timed whole
     python -m tests.bench.evaluate --quick     minutes: 50 simulated candidates, nothing of the real model
     python -c "from tests.bench.evaluate import simulation; simulation.curve(300)"   the gate's power
 
-The parts with the real model (an adapter of 14 tasks, recited canaries) each run in processes of
-their own; the trained adapter is kept in reports/bench/evaluate. Beside the table:
-reports/bench/evaluate.json.
+The parts with the real model (an adapter of 14 tasks with random values, adapters trained to recite
+canaries and not) each run in processes of their own. Beside the table: reports/bench/evaluate.json.
 """
 
 import argparse
