@@ -93,7 +93,7 @@ def run(params: Params, progress: Progress) -> Report:
         "candidate": _predict(candidate, rows, asked, params.evaluate, count),
     }
     champion = _metrics(pulled.get("champion"))
-    # An area is over the gain on a base, so one of another base is no measure.
+    # Gains are over a base, so that an area with another base is no measure.
     area = (champion.get("membership") or {}).get("auc") if "champion" in others else None
     memorised = probes.measure(candidate, bare, area, params.evaluate, count)
     champion_rows = {task: each["rows"] for task, each in sorted(champion.get("tasks", {}).items())}

@@ -3,9 +3,11 @@
 The attack is the loss, calibrated for how hard a row is by the bare base's loss on the same row
 (Watson et al., On the Importance of Difficulty Calibration in Membership Inference Attacks, ICLR
 2022): an adapter lowers the loss of all rows of its tasks, and of those it has seen a little more.
-Its strength is the area under the ROC curve: the chance that of a training row and an unseen row of
-the same task the training row has gained more. One half is a coin, 1 a certain answer. Rows of
-different tasks are not compared, since tasks gain unequally.
+The *gain* is how many times the loss has shrunk, as a logarithm; of a task that is learnt well the
+difference of the losses would be the base's loss and little else. The attack's strength is the area
+under the ROC curve: the chance that of a training row and an unseen row of the same task the
+training row has gained more. One half is a coin, 1 a certain answer. Rows of different tasks are
+not compared, since tasks gain unequally.
 
 The test split stands for the unseen, so where an owner's splits differ in kind (other years, other
 wards) a part of the area is that difference; the base's loss takes out most of it.
@@ -23,6 +25,9 @@ from pipeline.evaluate.system import Done, System, unwatched
 from pipeline.metrics import Floats
 from pipeline.params import Evaluate
 from pipeline.prompts import encode
+
+CERTAIN = 1e-6
+"""A loss (nats a token) that float32 does not tell from none."""
 
 
 def measure(
@@ -58,6 +63,12 @@ def measure(
     return report | {"auc": auc, "low": low, "high": high} | mean
 
 
+def gain(losses: Floats, base_losses: Floats) -> Floats:
+    """log(base loss / loss) of each row, ``[rows]``."""
+    gains: Floats = np.log(np.maximum(base_losses, CERTAIN) / np.maximum(losses, CERTAIN))
+    return gains
+
+
 def area(
     seen: Floats,
     unseen: Floats,
@@ -91,7 +102,7 @@ def _row_weights(groups: list[str], resamples: int, rng: np.random.Generator) ->
 def _losses_and_gains(
     candidate: System, bare: System, rows: pl.DataFrame, params: Evaluate, done: Done
 ) -> tuple[Floats, Floats]:
-    """The candidate's loss of each row, and by how much it is below the base's, ``[rows]``."""
+    """The candidate's loss of each row and its gain, ``[rows]``."""
     encoded = [
         encode(candidate.tokenizer, text, target, params.max_tokens)
         for text, target in rows.select("input", "target").iter_rows()
@@ -103,4 +114,4 @@ def _losses_and_gains(
     for system in (candidate, bare):
         scores = log_likelihoods(system, prompts, rows["task"].to_list(), answers, params.batch_tokens, done)
         losses.append(-np.array([score for (score,) in scores]) / tokens)
-    return losses[0], losses[1] - losses[0]
+    return losses[0], gain(*losses)

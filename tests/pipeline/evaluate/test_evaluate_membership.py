@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline.evaluate.membership import area, measure
+from pipeline.evaluate.membership import area, gain, measure
 from pipeline.evaluate.system import System
 from pipeline.moelora import MoeLora
 from tests.pipeline.evaluate.conftest import learn, limits, systems
@@ -40,6 +40,19 @@ def test_rows_of_different_tasks_are_not_compared() -> None:
     ]
     found = area(seen, unseen, same, alone(100), alone(100), 99, rng)[0]
     assert found == pytest.approx(np.mean(by_hand))
+
+
+def test_a_well_learnt_task_does_not_hide_its_rows_behind_the_bases_loss() -> None:
+    """Seen rows are four times as easy as unseen ones, of losses near zero; the base's are all about 2."""
+    rng = np.random.default_rng(0)
+    base, unseen_base = rng.normal(2, 0.4, 100), rng.normal(2, 0.4, 100)
+    losses, unseen_losses = 0.01 * rng.lognormal(0, 0.5, 100), 0.04 * rng.lognormal(0, 0.5, 100)
+    whole = np.ones((100, 100), bool)
+    gains = gain(losses, base), gain(unseen_losses, unseen_base)
+    assert area(*gains, whole, alone(100), alone(100), 99, rng)[0] > 0.9
+    differences = base - losses, unseen_base - unseen_losses
+    assert area(*differences, whole, alone(100), alone(100), 99, rng)[0] == pytest.approx(0.5, abs=0.1)
+    assert gain(np.zeros(1), np.ones(1)) == gain(np.full(1, 1e-9), np.ones(1))  # no row is infinitely sure
 
 
 def test_the_interval_covers_and_groups_widen_it() -> None:
