@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -39,6 +40,7 @@ class Tree(NamedTuple):
 
 
 _trees: list[Tree] | None = None
+_dtype: torch.dtype | None = None
 _visible: Tensor | None = None
 
 
@@ -64,15 +66,19 @@ def enable(model: PreTrainedModel) -> bool:
 
 
 @contextmanager
-def packed(samples: Sequence[int | Tree]) -> Iterator[None]:
-    """Within, the model's input is one row: samples of these lengths after one another."""
-    global _trees
-    before = _trees
+def packed(samples: Sequence[int | Tree], dtype: torch.dtype | None = None) -> Iterator[None]:
+    """Within, the model's input is one row: samples of these lengths after one another.
+
+    ``dtype``: what samples attend in, where that is not the model's own.
+    """
+    global _trees, _dtype
+    before = _trees, _dtype
     _trees = [sample if isinstance(sample, Tree) else Tree(sample) for sample in samples]
+    _dtype = dtype
     try:
         yield
     finally:
-        _trees = before
+        _trees, _dtype = before
 
 
 @contextmanager
@@ -112,13 +118,14 @@ def _packed(
     if _visible is not None:
         if window is not None:
             raise ValueError("rows of a model with sliding windows are continued one at a time")
-        return sdpa_attention_forward(
-            module, query, key, value, _visible, position_bias=position_bias, **kwargs
-        )
+        return _next(module, query, key, value, _visible, position_bias, kwargs), None
     if _trees is None:
         raise ValueError("packed attention runs inside `with packed(lengths)` only")
     outputs = []
     start = 0
+    own = query.dtype
+    if _dtype is not None:
+        query, key, value = (t.to(_dtype) for t in (query, key, value))
     lengths = [tree.length for tree in _trees]
     parts = zip(_trees, *(torch.split(t, lengths, dim=2) for t in (query, key, value)), strict=True)
     for tree, q, k, v in parts:
@@ -126,7 +133,29 @@ def _packed(
         bias = None if position_bias is None else position_bias[..., start:stop, start:stop]
         outputs += _of_tree(module, tree, q, k, v, window, bias, kwargs)
         start = stop
-    return torch.cat(outputs, dim=1), None
+    return torch.cat(outputs, dim=1).to(own), None
+
+
+def _next(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    visible: Tensor,
+    bias: Tensor | None,
+    options: dict[str, Any],
+) -> Tensor:
+    """Of each row's next token: [rows, heads, 1, d] -> [rows, 1, heads, d].
+
+    Heads that share a key are the queries of one product, which then reads the key once.
+    """
+    if bias is not None:
+        return sdpa_attention_forward(module, query, key, value, visible, position_bias=bias, **options)[0]
+    shared = query.view(len(query), key.shape[1], -1, query.shape[-1])
+    found = functional.scaled_dot_product_attention(
+        shared, key, value, attn_mask=visible, scale=options.get("scaling")
+    )
+    return found.reshape(len(query), 1, query.shape[1], -1)
 
 
 def _of_tree(

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.deidentify.classifier import vocabulary
 from pipeline.deidentify.eponyms import EPONYM_NOUN, EPONYMS
+from pipeline.deidentify.facilities import FACILITY
 from pipeline.deidentify.models import Entity
 from pipeline.deidentify.persons import WORDS, evidence, is_person
-from pipeline.deidentify.places import FACILITY
 from pipeline.deidentify.presidio import NlpArtifacts
 from pipeline.deidentify.screen import is_capitalised, is_unheard
 from pipeline.deidentify.vocabulary import (

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 
 from pipeline.deidentify.eponyms import EPONYM_NOUN
+from pipeline.deidentify.facilities import TAIL
 from pipeline.deidentify.known_names import WORD
-from pipeline.deidentify.places import TAIL
 from pipeline.deidentify.spans import Span
 from pipeline.deidentify.streets import LINK
 from pipeline.deidentify.subjects import begins, is_other

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from pipeline.deidentify import dates, introductions, known_names, places, subjects
+from pipeline.deidentify import dates, facilities, introductions, known_names, places, subjects
 from pipeline.deidentify.shape import Shape
 from pipeline.deidentify.spans import Span
 
@@ -274,7 +274,7 @@ SHAPES = [
 def find(text: str) -> Iterator[Span]:
     """Findings of all patterns in a text; they may overlap."""
     has_digit = any(character.isdigit() for character in text)
-    for shape in (*SHAPES, *places.SHAPES, *introductions.SHAPES):
+    for shape in (*SHAPES, *places.SHAPES, *facilities.SHAPES, *introductions.SHAPES):
         yield from shape.find(text, has_digit)
     for start, end in dates.find(text):
         yield Span(start, end, "DATE")

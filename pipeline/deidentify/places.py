@@ -1,4 +1,4 @@
-"""Addresses, towns and facilities by their shape and the words around them."""
+"""Addresses and towns by their shape and the words around them."""
 
 import re
 from collections.abc import Iterator
@@ -6,14 +6,11 @@ from collections.abc import Iterator
 from pipeline.deidentify.classifier import vocabulary
 from pipeline.deidentify.eponyms import EPONYM_NOUN
 from pipeline.deidentify.known_names import WORD
-from pipeline.deidentify.lists import words
 from pipeline.deidentify.shape import Shape
 from pipeline.deidentify.spans import Span
 from pipeline.deidentify.streets import LINK, PART, PARTS, RARE_STREET, STREET, STREET_WORLDWIDE, WITH_UNIT
 from pipeline.deidentify.vocabulary import (
-    AMBIGUOUS,
     CITY_ABBREVIATIONS,
-    HOSPITALS,
     STATES,
     WIDE_COUNTRIES,
     WIDE_PLACES,
@@ -24,32 +21,22 @@ from pipeline.deidentify.vocabulary import (
     towns,
 )
 
-_AT = r"(?:\b(?:at|to|from|in|per|via|by|through|with|of|attended|visits?|visited|left)|@)[ ]?(?<=[ @])(?:the[ ]|our[ ])?"
-_MONTHS = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _STATE = "|".join([*STATES, *(re.escape(name) for name in STATES.values())])
 _UNIT = r"(?:,?\s+(?:Apartment|Apt|Suite|Ste|Unit|Room|Rm|Floor|Fl)\b\.?\s*#?\s*\w{1,6}|,?\s+#\s*\w{1,6})"
-_CITY = rf"{WORD}\.?(?:[ ]{WORD}\.?){{0,2}}"
+CITY = rf"{WORD}\.?(?:[ ]{WORD}\.?){{0,2}}"
 _ZIP = r"\d{5}(?:-\d{4})?"
 ADDRESS = re.compile(
     rf"(?<![\w-])(?P<number>\d{{1,6}}[A-Za-z]?)\s+(?P<street>(?:(?:[NSEW]\.?|{WORD}\.?|\d+(?:st|nd|rd|th))\s+){{1,4}}?)"
     rf"(?P<suffix>{STREET})\b\.?(?P<unit>{_UNIT})?"
-    rf"(?:,?\s+(?P<city>{_CITY}),?\s+(?P<state>{_STATE})\b(?:,?\s+(?P<zip>{_ZIP}))?|,\s+(?P<town>{_CITY}))?"
+    rf"(?:,?\s+(?P<city>{CITY}),?\s+(?P<state>{_STATE})\b(?:,?\s+(?P<zip>{_ZIP}))?|,\s+(?P<town>{CITY}))?"
 )
 """House number, street, and where they follow unit, city, state and ZIP code."""
-CITY_STATE = re.compile(rf"(?P<city>{_CITY}),\s*(?P<state>{_STATE})\b(?:,?\s+(?P<zip>{_ZIP})(?!\d))?")
-FACILITY = re.compile(
-    rf"\b(?:(?:St\.?|Saint|Mt\.?|{WORD})(?:\s+(?:of|and|&|for|the|de))*\s+)(?:{WORD}\.?(?:\s+(?:of|and|&|for|the))*\s+){{0,4}}?"
-    r"(?P<type>(?:(?i:General|Memorial|Community|Regional|University|Children['’]?s|Women['’]?s|Veterans|Presbyterian|Methodist)\s+)*"
-    rf"(?i:Hospital|Hospitals|Medical\s+(?:Center|Centre|Group)|Med\.?\s+(?:Center|Centre|Ctr|Ct)|Clinic|Clinics|"
-    r"Health(?:\s+(?:Center|Centre|System|Services))?|Infirmary|Hospice|Nursing\s+Home|Rehabilitation\s+Center|Cancer\s+Center|"
-    rf"Surgery\s+Center|Care\s+Center|Urgent\s+Care|Family\s+(?:Practice|Medicine|Care)|Rehab|Hosp\b\.?|Med(?:ical)?\s+Ctr|Medical\s+School|Sanatorium))\b(?:[ ]of[ ](?P<town>{_CITY}))?"
-)
+CITY_STATE = re.compile(rf"(?P<city>{CITY}),\s*(?P<state>{_STATE})\b(?:,?\s+(?P<zip>{_ZIP})(?!\d))?")
 _COUNTRY = "|".join(map(re.escape, (*countries(), "United States", "England", "Scotland", "Wales")))
 _LONG_COUNTRY = "|".join(
     re.escape(name) for name in sorted(countries(), key=len, reverse=True) if " " in name
 )
 """Names of several words mean nothing else."""
-_HOSPITALS = "|".join(sorted(map(re.escape, HOSPITALS), key=len, reverse=True))
 _TOWN = rf"(?:(?:St|Ft|Mt)\.?[ ])?{WORD}(?:[ -](?:{LINK}[ -])?{WORD}){{0,3}}"
 _TOWN_PLACES = (
     re.compile(
@@ -63,26 +50,6 @@ _TOWN_PLACES = (
     ),
 )
 _NAMED_STREET = r"(?:Street|Avenue|Road|Lane|Boulevard|Drive|Crescent|Terrace|Square|Highway)"
-_NEUTRAL = frozenset(
-    (
-        "university", "general", "community", "county", "outpatient", "local", "city", "st", "saint", "mental", "public",
-        "world", "national", "global", "occupational", "home", "behavioral", "daily",
-        "skilled", "nursing", "facility", "intensive", "pediatric", "ambulatory", "department", "division", "institute",
-        "institutes", "service", "services", "primary", "critical", "acute", "urgent", "hospice", "palliative", "medicare",
-        "electronic", "managed", "compassionate", "childrens", "sample", "palliative", "maxillofacial", "academic",
-    )
-)  # fmt: skip
-_UNITS = words("ICU NICU PICU MICU SICU CCU PACU OSH SNF PCP EMS LTAC IRF ASC ENT OPD OBGYN URI COPD HIV")
-"""Capitals after "admitted to" that are no hospital of their own."""
-TAIL = (
-    r"(?:Hosp(?:ital)?|Clinic|Cent(?:er|re)|Ctr|School|University|College|Academy|High|Church|Pharmacy|Pediatrics|Dermatology|"
-    r"Dental|Cardiology|Oncology|Ortho(?:pedics)?|Surgery|Imaging|Living|Care|Rehab|Manor|Hospice|Dialysis|VA|Children['’]s|"
-    r"Women['’]s|Health|Medical|Med|General|Gen|Memorial|Practice|Associates|Institute|Inst|ED|ER|Emergency|Jail|Prison|"
-    r"Correctional|Shelter|Specialists|Physicians|Partners|Laborator(?:y|ies)|Labs?|Radiology|Urology|Neurology|Psychiatry|"
-    r"Wellness|Therapy|Network|System|Facility|Home|Regional|Hospitals)\b"
-)
-"""What the name of a facility ends with."""
-_GENERIC = r"(?:General|City|County|Community|Memorial|University|Regional|District)"
 
 
 def _is_street(match: re.Match[str]) -> bool:
@@ -95,7 +62,7 @@ def _is_named_street(match: re.Match[str]) -> bool:
     return not any(is_medical(word) for word in re.findall(r"[^\W\d_]+", head))
 
 
-def _is_place(text: str) -> bool:
+def is_place(text: str) -> bool:
     words = re.findall(r"[^\W\d_]+", text.lower())
     return not any(is_medical(word) for word in words) and not set(words) <= common_words() | WIDE_PLACES
 
@@ -118,27 +85,6 @@ def _city_is_clear(match: re.Match[str]) -> bool:
     """A two-letter state stands for many other things: it needs a ZIP code or a word of place."""
     certain = match["zip"] or match["before"] or len(match["state"]) > 2
     return bool(certain) and not any(is_medical(word) for word in match["city"].split())
-
-
-def _names_a_facility(head: str) -> bool:
-    """More than "The Hospital" or "Emergency Clinic": some word before the type names it."""
-    found = re.findall(r"[^\W\d_]+", head.lower())
-    telling = [
-        word for word in found if word in ("st", "saint", "mt") or word not in _NEUTRAL | common_words()
-    ]
-    return bool(telling) and not any(is_medical(word) for word in telling)
-
-
-def _is_called(match: re.Match[str]) -> bool:
-    """A facility that somebody is at: its name may be of English words too ("Hope Clinic")."""
-    words = re.findall(r"[^\W\d_]+", match["phi"].lower())
-    plain = _NEUTRAL | (common_words() - AMBIGUOUS)
-    return any(word not in plain and not is_medical(word) for word in words[:-1])
-
-
-def _is_called_so(match: re.Match[str]) -> bool:
-    """What somebody comes from that no word of medicine or English is part of, and no unit."""
-    return match["phi"] not in _UNITS and _is_place(match["phi"])
 
 
 SHAPES = [
@@ -208,12 +154,6 @@ SHAPES = [
         None,
     ),
     Shape(
-        "",
-        "FACILITY",
-        re.compile(rf"(?P<phi>{FACILITY.pattern})"),
-        lambda match: _names_a_facility(match.string[match.start("phi") : match.start("type")]),
-    ),
-    Shape(
         ",",
         "LOCATION",
         re.compile(
@@ -225,8 +165,8 @@ SHAPES = [
     Shape(
         ",",
         "LOCATION",
-        re.compile(rf"\b(?P<phi>{_CITY},[ ](?:{_COUNTRY}))\b"),
-        lambda match: _is_place(match["phi"].rpartition(",")[0]),
+        re.compile(rf"\b(?P<phi>{CITY},[ ](?:{_COUNTRY}))\b"),
+        lambda match: is_place(match["phi"].rpartition(",")[0]),
     ),
     Shape("", "LOCATION", re.compile(rf"\b(?P<phi>{_LONG_COUNTRY})\b")),
     Shape(
@@ -236,59 +176,18 @@ SHAPES = [
         lambda match: _town(match["phi"]) == match["phi"],
     ),
     Shape(
-        "",
-        "FACILITY",
-        re.compile(
-            rf"(?:{_AT}|\()(?P<phi>(?:{WORD}[ ]){{1,3}}(?:General|Memorial|Medical|Presbyterian|Methodist|Baptist|Regional))"
-            r"(?=[,.;:?)]|[ ](?:in|on|for|by|and|last|this|yesterday|notes?|records?|[A-Z]{2})\b|\s*$)",
-            re.M,
-        ),
-        lambda match: _names_a_facility(match["phi"].rpartition(" ")[0]),
-    ),
-    Shape(
-        "",
-        "FACILITY",
-        re.compile(
-            rf"(?:{_AT}|\()(?P<phi>(?:{WORD}|Univ\.|St\.|Mt\.)(?:[ ](?:of|and|&|for)[ ]{WORD}|[ ]{WORD}){{0,4}}?(?:[ ]{TAIL}){{1,3}}\.?)"
-        ),
-        _is_called,
-    ),
-    Shape(
-        "",
-        "FACILITY",
-        re.compile(
-            r"\b(?:seen|treated|admitted|transferred|tx['’]?d|followed|evaluated|hospitalized|presented|discharged)[ ]"
-            r"(?:at|to|from)[ ](?:the[ ])?(?P<phi>[A-Z]{3,5})\b(?![ ]?\d)"
-        ),
-        lambda match: match["phi"] not in _UNITS and not is_medical(match["phi"]),
-    ),
-    Shape(
-        "",
-        "FACILITY",
-        re.compile(rf"(?:{_AT}|\()(?P<phi>(?:St|Mt|Saint|Mount)\b\.?[ ]{WORD}(?:[ ]{WORD}){{0,2}})"),
-        None,
-    ),
-    Shape(
-        "",
-        "FACILITY",
-        re.compile(
-            rf"\b(?P<phi>{_HOSPITALS})(?=['’]s[ ]|[ ](?:ED|ER|ICU|notes?|records?|team|physicians?|doctors?|clinic)\b)"
-        ),
-        None,
-    ),
-    Shape(
         ":",
         "LOCATION",
         re.compile(
-            rf"\b(?i:where|venue|location|birthplace|city|town)[ ]?:[ ]*(?P<phi>{_CITY}(?:[ ]\({WORD}\))?(?=\s*[.\n;:?]|\s*$)|[^\n.;:?]{{3,50}}(?=[.\n]|$)|{_CITY})"
+            rf"\b(?i:where|venue|location|birthplace|city|town)[ ]?:[ ]*(?P<phi>{CITY}(?:[ ]\({WORD}\))?(?=\s*[.\n;:?]|\s*$)|[^\n.;:?]{{3,50}}(?=[.\n]|$)|{CITY})"
         ),
-        lambda match: _is_place(match["phi"]),
+        lambda match: is_place(match["phi"]),
     ),
     Shape(
         "in",
         "LOCATION",
-        re.compile(rf"\b(?:I['’]m|I[ ]am|[Ww]e['’]re|[Ww]e[ ]are|now|currently)[ ]in[ ](?P<phi>{_CITY})"),
-        lambda match: _is_place(match["phi"]),
+        re.compile(rf"\b(?:I['’]m|I[ ]am|[Ww]e['’]re|[Ww]e[ ]are|now|currently)[ ]in[ ](?P<phi>{CITY})"),
+        lambda match: is_place(match["phi"]),
     ),
     Shape(
         "",
@@ -300,22 +199,13 @@ SHAPES = [
         None,
     ),
     Shape(
-        "ospital",
-        "FACILITY",
-        re.compile(
-            r"\b(?:at|to|from|in)[ ](?:the[ ])?"
-            rf"(?P<phi>{_GENERIC}(?:[ ]{_GENERIC})?[ ]Hospital)\b"
-        ),
-        None,
-    ),
-    Shape(
         "",
         "LOCATION",
         re.compile(
             rf"\b(?:lives?|lived|living|resid(?:es?|ed|ing)|moved|moving|relocated|grew\s+up|born|raised|travel(?:s|ed|led|ing|ling)|flew|"
-            rf"visiting|visited|stationed|emigrated|immigrated)\s+(?:here\s+|back\s+)?(?:in|to|from|near|outside)\s+(?P<phi>{_CITY})"
+            rf"visiting|visited|stationed|emigrated|immigrated)\s+(?:here\s+|back\s+)?(?:in|to|from|near|outside)\s+(?P<phi>{CITY})"
         ),
-        lambda match: match["phi"] in WIDE_COUNTRIES or _is_place(match["phi"]),
+        lambda match: match["phi"] in WIDE_COUNTRIES or is_place(match["phi"]),
     ),
     Shape(
         "",
@@ -324,7 +214,7 @@ SHAPES = [
             r"\b(?:lives?|lived|living|moved|born|raised|grew[ ]up)[ ](?:in|to|near)[ ](?P<phi>[a-zà-ž]{4,})\b"
         ),
         lambda match: (
-            _is_place(match["phi"]) and not is_term(match["phi"]) and match["phi"] not in vocabulary()
+            is_place(match["phi"]) and not is_term(match["phi"]) and match["phi"] not in vocabulary()
         ),
     ),
     Shape(
@@ -341,7 +231,7 @@ SHAPES = [
         "LOCATION",
         # A town on the line before its country.
         re.compile(rf"^[ ]*(?P<phi>{WORD}(?:[ -]{WORD}){{0,3}})[ ]*\n(?=[ ]*(?:{_COUNTRY})[ ]*$)", re.M),
-        lambda match: _is_place(match["phi"]),
+        lambda match: is_place(match["phi"]),
     ),
     Shape(
         "",
@@ -354,56 +244,17 @@ SHAPES = [
     ),
     Shape(
         "",
-        "FACILITY",
-        re.compile(
-            rf"\b(?:admitted|treated|seen|presented|visit|care|surgery|procedure|transferred|evaluated|hospitalized|diagnosed|tx['’]d|done|"
-            rf"followed|carried\s+out\s+on\s+\S+)\s+(?:to|at)\s+(?:the\s+)?"
-            rf"(?P<phi>{WORD}(?:[ ](?:{LINK}[ ])?{WORD}){{0,3}})(?=\s+(?:on|for|in|by|last|from)\b|[,.;?)]|\s*$)"
-        ),
-        lambda match: _is_place(match["phi"]),
-    ),
-    Shape(
-        "",
-        "FACILITY",
-        re.compile(rf"(?:{_AT}|\()(?P<phi>(?:{_HOSPITALS})(?:\s+Health)?)\b"),
-        None,
-    ),
-    Shape(
-        " from ",
-        "FACILITY",
-        re.compile(
-            r"\b(?:discharged|released|transferred|transfer|referred|records|notes|letter)[ ]from[ ](?:the[ ])?"
-            rf"(?P<phi>{WORD}(?:[ ]{WORD}){{0,2}})(?=[ ](?:with|w/|after|yesterday|today|last|this|on|for|in)(?![\w-])|[,.;?)]|\s*$)"
-        ),
-        _is_called_so,
-    ),
-    Shape(
-        "Dr",
-        "FACILITY",
-        re.compile(
-            rf"\bDr\.?[ ](?:{WORD}[ ]){{1,2}}(?:at|of|from)[ ](?:the[ ])?(?P<phi>{WORD}(?:[ ]{WORD}){{0,2}})(?![\w-])"
-        ),
-        _is_called_so,
-    ),
-    Shape(
-        "",
-        "FACILITY",
-        re.compile(rf"(?<![\w-])(?P<phi>{_HOSPITALS})(?=[ ](?:pt|patient|resident|inpatient|outpatient)\b)"),
-        None,
-    ),
-    Shape(
-        "",
         "LOCATION",
         re.compile(
             rf"(?<![\w-])(?P<phi>{WORD}(?:[ ]{WORD}){{0,2}})(?=[ ](?:pt|patient|resident|native)[ ](?:with|w/|who|here|on)(?![\w-]))"
         ),
-        lambda match: _town(match["phi"]) == match["phi"] and _is_place(match["phi"]),
+        lambda match: _town(match["phi"]) == match["phi"] and is_place(match["phi"]),
     ),
     Shape(
         " area",
         "LOCATION",
         re.compile(rf"\b(?:in|from|around|near)[ ]the[ ](?:greater[ ])?(?P<phi>{_TOWN})(?=[ ]area\b)"),
-        lambda match: _is_place(match["phi"]),
+        lambda match: is_place(match["phi"]),
     ),
     Shape(
         " from ",
@@ -411,7 +262,7 @@ SHAPES = [
         re.compile(
             rf"\b(?:flew|drove|travell?ed|moved|flying|driving|transferred|commutes)[ ]from[ ](?P<phi>{_TOWN})(?=[ ]to[ ])"
         ),
-        lambda match: _is_place(match["phi"]),
+        lambda match: is_place(match["phi"]),
     ),
     Shape(
         " to ",
@@ -419,7 +270,7 @@ SHAPES = [
         re.compile(
             rf"\b(?:flew|drove|travell?ed|moved|flying|driving|commutes)[ ]from[ ]{_TOWN}[ ]to[ ](?P<phi>{_TOWN})(?=[,.;?!]|\s*$)"
         ),
-        lambda match: _is_place(match["phi"]),
+        lambda match: is_place(match["phi"]),
     ),
     Shape(
         "County",
@@ -433,15 +284,7 @@ SHAPES = [
         " office ",
         "LOCATION",
         re.compile(rf"\b[Tt]he[ ](?P<phi>{_TOWN})(?=[ ]office[ ](?:is|was|will|opens?|closes?|has)\b)"),
-        lambda match: _is_place(match["phi"]),
-    ),
-    Shape(
-        "",
-        "FACILITY",
-        re.compile(
-            rf"\bat\s+(?:the\s+)?(?P<phi>{WORD}(?:[ ]{WORD}){{0,3}})(?=\s+(?:on|in)\s+(?:\d|{_MONTHS}))"
-        ),
-        lambda match: _is_place(match["phi"]),
+        lambda match: is_place(match["phi"]),
     ),
 ]
 

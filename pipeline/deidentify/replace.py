@@ -14,6 +14,7 @@ from pipeline.deidentify import dates
 from pipeline.deidentify.chinese_surrogates import is_chinese, stand_in
 from pipeline.deidentify.drawing import Draw
 from pipeline.deidentify.eponyms import EPONYM_NOUN
+from pipeline.deidentify.facilities import FACILITY
 from pipeline.deidentify.lists import words
 from pipeline.deidentify.naming import (
     NAME_WORD,
@@ -27,7 +28,7 @@ from pipeline.deidentify.naming import (
     name_forms,
     name_words,
 )
-from pipeline.deidentify.places import ADDRESS, CITY_STATE, FACILITY
+from pipeline.deidentify.places import ADDRESS, CITY_STATE
 from pipeline.deidentify.spans import Span, resolve
 from pipeline.deidentify.vocabulary import PARTICLES, STATES, TITLES, common_words, countries
 

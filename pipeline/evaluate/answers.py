@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.evaluate.choose import log_likelihoods
 from pipeline.evaluate.generate import generate
+from pipeline.evaluate.likelihood import log_likelihoods
 from pipeline.evaluate.system import Done, System, unwatched
 from pipeline.prompts import encode
 from pipeline.records import CHOICE_TASK_TYPES

@@ -15,8 +15,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline.evaluate.answers import answer_ids
-from pipeline.evaluate.choose import log_likelihoods
 from pipeline.evaluate.generate import generate
+from pipeline.evaluate.likelihood import log_likelihoods
 from pipeline.evaluate.statistics import rank_test
 from pipeline.evaluate.system import Done, System, unwatched
 from pipeline.params import Evaluate

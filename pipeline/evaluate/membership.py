@@ -20,7 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline.evaluate import statistics
-from pipeline.evaluate.choose import log_likelihoods
+from pipeline.evaluate.likelihood import log_likelihoods
 from pipeline.evaluate.system import Done, System, unwatched
 from pipeline.metrics import Floats
 from pipeline.params import Evaluate

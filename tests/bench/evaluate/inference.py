@@ -1,14 +1,17 @@
-"""Answers of an adapter of 14 tasks: ours in mixed batches, against stock PEFT one row at a time.
+"""Answers of adapters of 14 tasks: ours in mixed batches, against stock PEFT one row at a time.
 
 Both see the same test rows, eight of each task whose prompts have at most 1,024 tokens, and the
-same adapter, exported: random values on top of the base, so that most answers run to their 48
-tokens. Those of a trained one end sooner; what is left then is reading the prompts, which the peer
-does as quickly. The peer is transformers' ``generate`` over PEFT with the row's task set, one row
-at a time, once. Where an answer differs, the peer's own logits at the first differing token say
-how near a tie it was.
+same adapter, exported. Of two adapters the first holds random values: most answers run to their 48
+tokens, and their words hang on small differences. The second was trained for some minutes: its
+answers end sooner, so that what is left is mostly reading the prompts, and are surer. The peer is
+transformers' ``generate`` over PEFT with the row's task set, one row at a time, once. Where an
+answer differs, the peer's own logits at the first differing token say how near a tie it was.
 """
 
+import contextlib
 import shutil
+import statistics
+import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -23,9 +26,13 @@ EACH = 8
 """Test rows of a task."""
 MAX_TOKENS = 1_024
 NEW = 48
-FOLDER = REPORTS / "evaluate" / "adapter"
+FOLDER = REPORTS / "evaluate" / "adapters"
+RANDOM, TRAINED = "random", "trained"
 SPREAD = 0.01
 """Standard deviation of the random B: answers differ by task, and are still language."""
+DRAWS, VALIDATION = 280, 1
+"""Records that the second adapter is trained on, of each task alike, and those of a task that validate."""
+BATCH = 8
 TIE = 0.01
 """Nats between the best two tokens, below which float32's rounding may exchange them."""
 
@@ -34,8 +41,8 @@ def rows() -> list[Row]:
     """Generation in float32 and bfloat16, and scored choices; the rows of the issue."""
     base.prepare()
     measure(f"{__name__}:prepare")
-    peer = measure(f"{__name__}:one_by_one")
-    float32, bfloat16 = (measure(f"{__name__}:together", dtype=dtype) for dtype in ("float32", "bfloat16"))
+    measure(f"{__name__}:train")
+    peer, float32, bfloat16 = _three(RANDOM)
     other = [
         i
         for i, pair in enumerate(zip(float32["answers"], peer["answers"], strict=True))
@@ -48,8 +55,10 @@ def rows() -> list[Row]:
         tokens=[peer["tokens"][i] for i in other],
     )
     same = 1 - len(other) / len(peer["answers"])
-    scores = measure(f"{__name__}:scores", answers=[float32["answers"], bfloat16["answers"]])["scores"]
-    equal = [abs(one - two) < 1e-9 for one, two in zip(*scores, strict=True)]
+    equal = _equal(float32, bfloat16)
+    trained_peer, trained32, trained16 = _three(TRAINED)
+    trained_equal = _equal(trained32, trained16)
+    times = [trained_peer["seconds"] / each["seconds"] for each in (trained32, trained16)]
     choices = measure(f"{__name__}:choices_together")
     alone = measure(f"{__name__}:choices_alone")
     picked = [ours == theirs for ours, theirs in zip(choices["chosen"], alone["chosen"], strict=True)]
@@ -75,12 +84,37 @@ def rows() -> list[Row]:
             sum(equal) / count, None, ">=", 0.97, f"{count - sum(equal)} of {count} differ",
         ),
         Row(
+            "the same with a trained adapter",
+            sum(trained_equal) / count, None, ">=", 0.97,
+            f"{count - sum(trained_equal)} of {count} differ; its answers, {_words(trained32):.0f} words against "
+            f"{_words(float32):.0f}, come {times[0]:.1f} times as quickly in float32, {times[1]:.1f} in bfloat16",
+        ),
+        Row(
             "scored choices: rows/s, ours / a full pass for each choice",
             alone["seconds"] / choices["seconds"], 1.0, ">=", 4.0,
             f"{len(picked) / choices['seconds']:.2f} against {len(picked) / alone['seconds']:.2f} rows/s",
         ),
         Row("the same choices", sum(picked) / len(picked), None, ">=", 1.0, f"{len(picked)} rows"),
     ]  # fmt: skip
+
+
+def _three(adapter: str) -> tuple[Result, Result, Result]:
+    """The peer, ours in float32, ours in bfloat16."""
+    ours = [
+        measure(f"{__name__}:together", dtype=dtype, adapter=adapter) for dtype in ("float32", "bfloat16")
+    ]
+    return measure(f"{__name__}:one_by_one", adapter=adapter), ours[0], ours[1]
+
+
+def _equal(one: Result, other: Result) -> list[bool]:
+    """Of each row, whether both answers score the same."""
+    scores = measure(f"{__name__}:scores", answers=[one["answers"], other["answers"]])["scores"]
+    return [abs(a - b) < 1e-9 for a, b in zip(*scores, strict=True)]
+
+
+def _words(measured: Result) -> float:
+    """Words of an answer, in the mean."""
+    return statistics.fmean(len(answer.split()) for answer in measured["answers"])
 
 
 class Asked(NamedTuple):
@@ -93,12 +127,11 @@ class Asked(NamedTuple):
 
 
 def prepare() -> Result:
-    """Write the adapter and its exported LoRAs into FOLDER."""
+    """Write the random adapter, and its exported LoRAs, into FOLDER."""
     import torch
 
     from pipeline import base as models
-    from pipeline.export import write_task_lora
-    from pipeline.moelora import MoeLoraConfig, inject, saving
+    from pipeline.moelora import MoeLoraConfig, inject
 
     params = Params.load()
     tasks = tuple(sorted(records.read("test")["task"].unique()))
@@ -108,33 +141,62 @@ def prepare() -> Result:
     with torch.no_grad():
         for layer in adapter.layers.values():
             layer.B.normal_(0, SPREAD, generator=random)
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
-    saving.save(adapter, FOLDER)
-    for task in tasks:
-        write_task_lora(adapter, task, FOLDER / "tasks" / task, params.base)
+    _write(adapter, RANDOM)
     return {}
 
 
-def together(dtype: str) -> Result:
+def train() -> Result:
+    """Write the trained adapter, and its exported LoRAs, into FOLDER."""
+    from pipeline import base as models
+    from pipeline.moelora import saving
+    from pipeline.stage import Progress
+    from pipeline.train.__main__ import run as train_stage
+    from tests.bench.method.cell import lay_out, with_train
+
+    params = Params.load()
+    models_at = paths.BASE.resolve()
+    tasks = tuple(sorted(records.read("test")["task"].unique()))
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        lay_out(params, tasks, tasks, 17, DRAWS, VALIDATION)
+        paths.BASE.parent.mkdir(exist_ok=True)
+        paths.BASE.symlink_to(models_at)
+        train_stage(with_train(params, {"batch_records": BATCH}), Progress("train"))
+        model, _ = models.load(params.compute)
+        adapter = saving.load(model, paths.ADAPTER)
+    _write(adapter, TRAINED)
+    return {}
+
+
+def _write(adapter: Any, name: str) -> None:
+    from pipeline.export import write_task_lora
+    from pipeline.moelora import saving
+
+    shutil.rmtree(FOLDER / name, ignore_errors=True)
+    (FOLDER / name).mkdir(parents=True)
+    saving.save(adapter, FOLDER / name)
+    for task in adapter.config.tasks:
+        write_task_lora(adapter, task, FOLDER / name / "tasks" / task, Params.load().base)
+
+
+def together(dtype: str, adapter: str) -> Result:
     """``seconds`` of our ``answers`` in mixed batches."""
     from pipeline.evaluate.generate import generate
     from pipeline.evaluate.system import System
 
-    params, model, tokenizer, adapter = _load(dtype)
+    params, model, tokenizer, loaded = _load(dtype, adapter)
     asked = _asked(tokenizer)
-    system = System(model, tokenizer, adapter)
+    system = System(model, tokenizer, loaded)
     generate(system, asked.prompts[:2], asked.tasks[:2], 2, params.evaluate.batch_tokens)
     start = time.perf_counter()
     answers = generate(system, asked.prompts, asked.tasks, NEW, params.evaluate.batch_tokens)
     return {"seconds": time.perf_counter() - start, "answers": answers}
 
 
-def one_by_one() -> Result:
+def one_by_one(adapter: str) -> Result:
     """``seconds`` of the peer's ``answers``, and their ``tokens``."""
     import torch
 
-    model, tokenizer = _stock()
+    model, tokenizer = _stock(adapter)
     asked = _asked(tokenizer)
     answers, tokens = [], []
     _answer(model, asked.prompts[0], asked.tasks[0], 2)
@@ -151,7 +213,7 @@ def gaps(rows: Sequence[int], ours: Sequence[str], tokens: Sequence[Sequence[int
     """Nats between the peer's best two tokens where our answer leaves the peer's."""
     import torch
 
-    model, tokenizer = _stock()
+    model, tokenizer = _stock(RANDOM)
     asked = _asked(tokenizer)
     found = []
     for row, answer, said in zip(rows, ours, tokens, strict=True):
@@ -196,23 +258,23 @@ def scores(answers: Sequence[Sequence[str]]) -> Result:
 
 def choices_together() -> Result:
     """``seconds`` and the ``chosen`` of our scoring."""
-    from pipeline.evaluate.choose import choose
+    from pipeline.evaluate.likelihood import log_likelihoods
     from pipeline.evaluate.system import System
 
-    params, model, tokenizer, adapter = _load("float32")
+    params, model, tokenizer, adapter = _load("float32", RANDOM)
     prompts, tasks, choices = _closed(_asked(tokenizer))
     system = System(model, tokenizer, adapter)
-    choose(system, prompts[:2], tasks[:2], choices[:2], params.evaluate.batch_tokens)
+    log_likelihoods(system, prompts[:2], tasks[:2], choices[:2], params.evaluate.batch_tokens)
     start = time.perf_counter()
-    chosen = choose(system, prompts, tasks, choices, params.evaluate.batch_tokens)
-    return {"seconds": time.perf_counter() - start, "chosen": chosen}
+    scores = log_likelihoods(system, prompts, tasks, choices, params.evaluate.batch_tokens)
+    return {"seconds": time.perf_counter() - start, "chosen": [row.index(max(row)) for row in scores]}
 
 
 def choices_alone() -> Result:
     """The same by a full pass of stock PEFT for each choice."""
     import torch
 
-    model, tokenizer = _stock()
+    model, tokenizer = _stock(RANDOM)
     prompts, tasks, choices = _closed(_asked(tokenizer))
     chosen = []
     start = time.perf_counter()
@@ -224,7 +286,7 @@ def choices_alone() -> Result:
                 logits = model(torch.tensor([prompt + answer[:-1]]), use_cache=False).logits[0]
             told = logits[len(prompt) - 1 :].log_softmax(-1)
             found.append(float(told[range(len(answer)), answer].sum()))
-        chosen.append(max(range(len(found)), key=found.__getitem__))
+        chosen.append(found.index(max(found)))
     return {"seconds": time.perf_counter() - start, "chosen": chosen}
 
 
@@ -258,25 +320,25 @@ def _closed(asked: Asked) -> tuple[list[list[int]], list[str], list[list[list[in
     return [row[0] for row in rows], [row[1] for row in rows], [row[2] or [] for row in rows]
 
 
-def _load(dtype: str) -> tuple[Params, Any, Any, Any]:
+def _load(dtype: str, adapter: str) -> tuple[Params, Any, Any, Any]:
     from pipeline import base as models
     from pipeline.moelora import saving
 
     params = Params.load()
     model, tokenizer = models.load(params.compute.model_copy(update={"dtype": dtype}))
-    adapter = saving.load(model, FOLDER)
-    adapter.eval()
-    return params, model, tokenizer, adapter
+    loaded = saving.load(model, FOLDER / adapter)
+    loaded.eval()
+    return params, model, tokenizer, loaded
 
 
-def _stock() -> tuple[Any, Any]:
+def _stock(adapter: str) -> tuple[Any, Any]:
     """The base with every task's exported LoRA, in stock PEFT."""
     from peft import PeftModel
 
-    _, model, tokenizer, adapter = _load("float32")
-    folder = FOLDER / "tasks"
-    model = adapter.unload()
-    first, *others = adapter.config.tasks
+    _, model, tokenizer, loaded = _load("float32", adapter)
+    folder = FOLDER / adapter / "tasks"
+    model = loaded.unload()
+    first, *others = loaded.config.tasks
     stock = PeftModel.from_pretrained(model, str(folder / first), adapter_name=first)
     for task in others:
         stock.load_adapter(str(folder / task), adapter_name=task)

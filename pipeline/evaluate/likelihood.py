@@ -1,4 +1,4 @@
-"""Choices scored by their likelihood, the prompt computed once.
+"""Answers scored by their likelihood, the prompt computed once.
 
 The score of a choice is the log-probability of the whole answer, its end token included: the
 probability that the model answers just that, the quantity that training on answers raises. It
@@ -25,22 +25,6 @@ class _Part(NamedTuple):
     prompt: int
     answers: list[int]
     length: int
-
-
-def choose(
-    system: System,
-    prompts: Sequence[Sequence[int]],
-    tasks: Sequence[str],
-    choices: Sequence[Sequence[Sequence[int]]],
-    batch_tokens: int,
-    done: Done = unwatched,
-) -> list[int]:
-    """Index of the likeliest choice for each prompt; the first of equals.
-
-    ``choices``: for each prompt the token ids of its choices, end tokens included.
-    """
-    scores = log_likelihoods(system, prompts, tasks, choices, batch_tokens, done)
-    return [max(range(len(row)), key=row.__getitem__) for row in scores]
 
 
 def log_likelihoods(
