@@ -10,7 +10,7 @@ answers to a question, which see the trunk and themselves but not one another.
     0 1 2 3 4 5 6 7 8  9 10 11 12  9 10 11 12 13    each branch
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -39,9 +39,18 @@ class Tree(NamedTuple):
         return [*range(self.trunk), *(self.trunk + i for branch in self.branches for i in range(branch))]
 
 
+class Rows(NamedTuple):
+    """Keys and values that rows of like length see, [rows, key heads, columns, d] each, where
+    ``visible`` [rows, 1, 1, columns] is true."""
+
+    keys: Tensor
+    values: Tensor
+    visible: Tensor
+
+
 _trees: list[Tree] | None = None
 _dtype: torch.dtype | None = None
-_visible: Tensor | None = None
+_blocks: Callable[[int], Sequence[Rows]] | None = None
 
 
 def enable(model: PreTrainedModel) -> bool:
@@ -82,15 +91,15 @@ def packed(samples: Sequence[int | Tree], dtype: torch.dtype | None = None) -> I
 
 
 @contextmanager
-def continued(visible: Tensor) -> Iterator[None]:
-    """Within, the model's input is the next token of each row, [rows, 1], and its cache holds keys
-    of which row r sees those where ``visible`` [rows, 1, 1, keys] is true."""
-    global _visible
-    before, _visible = _visible, visible
+def continued(blocks: Callable[[int], Sequence[Rows]]) -> Iterator[None]:
+    """Within, the model's input is the next token of each row, [rows, 1], and sees the keys of the
+    ``blocks`` of a layer, which come in the order of the rows."""
+    global _blocks
+    before, _blocks = _blocks, blocks
     try:
         yield
     finally:
-        _visible = before
+        _blocks = before
 
 
 def _mask(local_size: int | None = None, **_: Any) -> Tensor | None:
@@ -115,10 +124,10 @@ def _packed(
     if attention_mask is not None and attention_mask.dim():
         raise ValueError("packed attention makes its own masks: call the model without an attention_mask")
     window = None if attention_mask is None else int(attention_mask)
-    if _visible is not None:
-        if window is not None:
-            raise ValueError("rows of a model with sliding windows are continued one at a time")
-        return _next(module, query, key, value, _visible, position_bias, kwargs), None
+    if _blocks is not None:
+        if window is not None or position_bias is not None:
+            raise ValueError("rows of a model with sliding windows or biases are continued one at a time")
+        return _next(query, _blocks(module.layer_idx), kwargs.get("scaling")), None  # type: ignore[arg-type]
     if _trees is None:
         raise ValueError("packed attention runs inside `with packed(lengths)` only")
     outputs = []
@@ -136,26 +145,21 @@ def _packed(
     return torch.cat(outputs, dim=1).to(own), None
 
 
-def _next(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    visible: Tensor,
-    bias: Tensor | None,
-    options: dict[str, Any],
-) -> Tensor:
+def _next(query: Tensor, blocks: Sequence[Rows], scaling: float | None) -> Tensor:
     """Of each row's next token: [rows, heads, 1, d] -> [rows, 1, heads, d].
 
     Heads that share a key are the queries of one product, which then reads the key once.
     """
-    if bias is not None:
-        return sdpa_attention_forward(module, query, key, value, visible, position_bias=bias, **options)[0]
-    shared = query.view(len(query), key.shape[1], -1, query.shape[-1])
-    found = functional.scaled_dot_product_attention(
-        shared, key, value, attn_mask=visible, scale=options.get("scaling")
-    )
-    return found.reshape(len(query), 1, query.shape[1], -1)
+    outputs = []
+    for part, (keys, values, visible) in zip(
+        torch.split(query, [len(block.keys) for block in blocks]), blocks, strict=True
+    ):
+        shared = part.reshape(len(part), keys.shape[1], -1, part.shape[-1])
+        found = functional.scaled_dot_product_attention(
+            shared, keys, values, attn_mask=visible, scale=scaling
+        )
+        outputs.append(found.reshape(len(part), 1, query.shape[1], -1))
+    return torch.cat(outputs)
 
 
 def _of_tree(

@@ -1,7 +1,7 @@
 """Greedy answers in batches that mix tasks: prompts are read packed, their answers grow together.
 
-Rows of similar length are continued together, many more of them than share a pass of reading: a
-step reads all weights of the model once, however many rows it takes further. A row that has ended
+Many more rows are continued together than share a pass of reading, those of like length next to each
+other: a step reads all weights of the model once, however many rows it takes further. A row that has ended
 leaves as soon as enough of them have.
 """
 
@@ -16,7 +16,7 @@ from pipeline.attention import Tree
 from pipeline.evaluate.cache import RowsCache
 from pipeline.evaluate.system import Done, System, batches, unwatched
 
-TOGETHER = 8
+TOGETHER = 16
 """Rows that are continued together may hold this many times the tokens of a pass."""
 
 KEEP = 0.75
@@ -39,7 +39,7 @@ def generate(
     """
     answers = [""] * len(prompts)
     together = TOGETHER * batch_tokens if system.packs else 1
-    for batch in batches([len(prompt) + max_new_tokens for prompt in prompts], together, padded=True):
+    for batch in batches([len(prompt) + max_new_tokens for prompt in prompts], together):
         tokens = _generate(
             system, [prompts[i] for i in batch], [tasks[i] for i in batch], max_new_tokens, batch_tokens
         )
@@ -73,15 +73,12 @@ def _generate(
             break
         if sum(going) <= KEEP * len(rows):
             places = [place for place, goes in enumerate(going) if goes]
+            cache.keep(places)
             kept = torch.tensor(places, device=logits.device)
-            cache.keep(kept)
             chosen, read = chosen[kept], read[kept]
             rows = [rows[place] for place in places]
             going = [True] * len(rows)
-        visible = _visible(cache, read) if isinstance(cache, RowsCache) else None
-        logits = system.step(
-            [tasks[row] for row in rows], chosen[:, None], read[:, None] + step, cache, visible
-        )
+        logits = system.step([tasks[row] for row in rows], chosen[:, None], read[:, None] + step, cache)
     return answers
 
 
@@ -98,8 +95,7 @@ def _read(
         alone = DynamicCache(config=system.model.config)
         trees = [Tree(length) for length in lengths]
         return system.read(tasks, prompts, trees, [lengths[0] - 1], alone), alone
-    longest = max(lengths)
-    cache = RowsCache(system.model.config, len(prompts), longest + max_new_tokens, longest)
+    cache = RowsCache(system.model.config, lengths, max_new_tokens, system.model.device)
     logits: list[Tensor] = [torch.empty(0)] * len(prompts)
     for batch in batches(lengths, batch_tokens):
         read = DynamicCache(config=system.model.config)
@@ -110,10 +106,3 @@ def _read(
         for i, row in zip(batch, found, strict=True):
             logits[i] = row
     return torch.stack(logits), cache
-
-
-def _visible(cache: RowsCache, read: Tensor) -> Tensor:
-    """[rows, 1, 1, columns]: a row's prompt and all that was said since; opens the next column."""
-    cache.filled += 1
-    column = torch.arange(cache.filled, device=read.device)
-    return ((column < read[:, None]) | (column >= cache.start))[:, None, None]

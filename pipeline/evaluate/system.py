@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipeline import attention
 from pipeline.attention import Tree
+from pipeline.evaluate.cache import RowsCache
 from pipeline.moelora.model import MoeLora, Task
 
 Done = Callable[[int], None]
@@ -68,8 +69,7 @@ class System:
         self.model = model
         self.tokenizer = tokenizer
         self.router = router
-        windows = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
-        self.packs = "sliding_attention" not in windows and attention.enable(model)
+        self.packs = _counts_no_distances(model) and attention.enable(model)
         """Whether several rows share a pass."""
         # Where products are in bfloat16 and attention is not, long prompts attend in it 2.5 times as
         # quickly; training, which goes backward too, gains nothing by it.
@@ -107,15 +107,16 @@ class System:
         with within, inside:
             return self._forward(ids, positions, cache, self._tensor(keep))[0]
 
-    def step(
-        self, tasks: Sequence[Task], ids: Tensor, positions: Tensor, cache: Any, visible: Tensor | None
-    ) -> Tensor:
+    def step(self, tasks: Sequence[Task], ids: Tensor, positions: Tensor, cache: Any) -> Tensor:
         """Logits ``[rows, vocabulary]`` (float32) after the next token of each row.
 
-        ``ids``, ``positions``: ``[rows, 1]``. ``visible [rows, 1, 1, keys]``: which keys of the
-        cache a row sees, its new one included; None where the system does not pack.
+        ``ids``, ``positions``: ``[rows, 1]``. ``cache``: a RowsCache; where the system does not
+        pack, the one that took the only row.
         """
-        inside = nullcontext() if visible is None else attention.continued(visible)
+        inside: AbstractContextManager[Any] = nullcontext()
+        if isinstance(cache, RowsCache):
+            cache.open()
+            inside = attention.continued(cache.seen)
         with self.router.tasks(tasks), inside:
             return self._forward(ids, positions, cache, 1)[:, -1]
 
@@ -137,20 +138,28 @@ class System:
         return torch.tensor(values, device=self.model.device)
 
 
-def batches(lengths: Sequence[int], tokens: int, padded: bool = False) -> Iterator[list[int]]:
+def _counts_no_distances(model: Any) -> bool:
+    """Whether no layer asks how far two tokens are apart: rows of one cache have no common measure."""
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    layers = getattr(config, "layer_types", None)
+    windows = "sliding_attention" in layers if layers else window is not None
+    biased = any("position_bias" in inspect.signature(each.forward).parameters for each in model.modules())
+    return not windows and not biased
+
+
+def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
     """Indices of rows by batch, longest rows first: the rows of one hold <= ``tokens`` together.
 
-    ``padded``: each counts as the longest of its batch. A row longer than ``tokens`` is a batch of
-    its own. The same lengths give the same batches.
+    A row longer than ``tokens`` is a batch of its own. The same lengths give the same batches.
     """
     batch: list[int] = []
     taken = 0
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        length = max(1, lengths[batch[0]] if padded and batch else lengths[index])
+        length = max(1, lengths[index])
         if batch and taken + length > tokens:
             yield batch
             batch, taken = [], 0
-            length = max(1, lengths[index])
         batch.append(index)
         taken += length
     if batch:

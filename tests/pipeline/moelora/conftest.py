@@ -62,6 +62,9 @@ def tiny(architecture: str, dtype: torch.dtype = torch.float32) -> Any:
             **grouped, head_dim=8, moe_intermediate_size=16, num_experts=4, num_experts_per_tok=2,
             mlp_only_layers=[0],
         ),
+        "mpt": lambda: t.MptConfig(
+            vocab_size=VOCABULARY, d_model=32, n_heads=4, n_layers=2, expansion_ratio=2, max_seq_len=128,
+        ),
         "phimoe": lambda: t.PhimoeConfig(**grouped, sliding_window=4, num_local_experts=4),
     }  # fmt: skip
     with torch.random.fork_rng():
