@@ -91,6 +91,21 @@ def test_every_architecture_answers_as_row_by_row(tiny: Tiny, architecture: str)
         assert together == [one_by_one(system, p, t, 10) for p, t in zip(given, tasks, strict=True)]
 
 
+@pytest.mark.gpu
+def test_a_gpu_answers_as_the_processor(base_folder: Path) -> None:
+    found = []
+    for device in ("cpu", "cuda"):
+        compute = Params.load(ROOT / "params.yaml").compute.model_copy(update={"device": device})
+        model, tokenizer = base.load(compute, base_folder)
+        system = System(model, tokenizer, make_adapter(model))
+        tasks = [TASKS[i % 3] for i in range(12)]
+        scores = log_likelihoods(system, prompts(12), tasks, [[p[:3], p[:1]] for p in prompts(12)], 100)
+        found.append((generate(system, prompts(12), tasks, 12, 10_000), scores))
+    assert found[0][0] == found[1][0]
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        assert other == pytest.approx(one, abs=1e-3)
+
+
 def test_products_in_bfloat16_leave_the_likelihoods_near(base_folder: Path) -> None:
     found = []
     for dtype in ("float32", "bfloat16"):

@@ -96,6 +96,22 @@ def test_validation_loss_of_the_saved_adapter_is_the_best_of_the_report(project:
     assert mean == pytest.approx(min(entry["mean"] for entry in report["validation"]), rel=1e-6)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_gpu_trains_to_the_same_bytes_twice_and_near_the_processor(project: Project, dtype: str) -> None:
+    def losses(report: Report) -> list[float]:
+        return [entry["loss"] for entry in report["curve"]]
+
+    project.checkout.params(train__dropout=0.0)
+    wanted = losses(in_cache("processor", Progress("train")))
+    project.checkout.params(compute__device="cuda", compute__dtype=dtype)
+    first = losses(in_cache("first", Progress("train")))
+    adapter = (paths.ADAPTER / "adapter.safetensors").read_bytes()
+    assert losses(in_cache("second", Progress("train"))) == first
+    assert (paths.ADAPTER / "adapter.safetensors").read_bytes() == adapter
+    assert first == pytest.approx(wanted, rel=1e-3 if dtype == "float32" else 0.05)
+
+
 def test_plots_hold_the_curve_for_dvc(project: Project) -> None:
     report = train()
     folder = paths.PLOTS / "train" / "metrics"
