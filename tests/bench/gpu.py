@@ -135,6 +135,7 @@ def ours(config: str, device: str, size: int, copies: int = 4, steps: int = 6) -
     model, samples, params = _prepare(config, device, copies)
     # As pipeline.base.load does, since byte-identical training is what the loop promises.
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     attention.enable(model)
     train = params.train.model_copy(update={"micro_batch_tokens": size})
     try:

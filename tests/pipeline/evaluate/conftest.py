@@ -29,7 +29,7 @@ def make_adapter(model: Any, tasks: tuple[str, ...] = TASKS, seed: int = 0) -> M
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in adapter.adapter_parameters().values():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=random))
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=random).to(parameter.device))
     return adapter
 
 
