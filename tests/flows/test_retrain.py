@@ -128,7 +128,7 @@ def test_a_release_the_registry_lost_is_published_again(project: Project) -> Non
     text = other.read_text()
     release = project.report("publish")["release"]
     registry = Registry.open(URL)
-    registry._client.delete_object(Bucket=BUCKET, Key=f"flows/releases/{release}/manifest.json")
+    registry.store.client.delete_object(Bucket=BUCKET, Key=f"flows/releases/{release}/manifest.json")
     assert not registry.exists(release)
     assert project.retrain("lost")[0] == "Published"
     assert registry.exists(release)

@@ -22,7 +22,8 @@ from pipeline.errors import (
     ReleaseCorrupt,
     ReleaseNotFound,
 )
-from pipeline.registry import Registry, pulled, verify_folder
+from pipeline.registry import Registry, publication, pulled, verify_folder
+from pipeline.registry.manifest import manifest_of
 from tests.conftest import Checkout
 
 BIG = registry.PART + 12_345  # bytes: travels in two parts
@@ -48,11 +49,11 @@ def published(empty_registry: Registry, tmp_path: Path) -> str:
 
 def put(store: Registry, key: str, data: bytes) -> None:
     """Write an object behind the registry's back."""
-    store._client.put_object(Bucket=store._bucket, Key=f"{store._prefix}/{key}", Body=data)
+    store.store.client.put_object(Bucket=store.store.bucket, Key=f"{store.store.prefix}/{key}", Body=data)
 
 
 def remove(store: Registry, key: str) -> None:
-    store._client.delete_object(Bucket=store._bucket, Key=f"{store._prefix}/{key}")
+    store.store.client.delete_object(Bucket=store.store.bucket, Key=f"{store.store.prefix}/{key}")
 
 
 def put_manifest(store: Registry, files: list[dict[str, Any]], changes: dict[str, Any] | None = None) -> str:
@@ -115,10 +116,8 @@ def test_a_release_without_manifest_is_invisible_and_a_new_run_completes_it(
 ) -> None:
     made = folder_of(tmp_path / "made")
     release = listing_digest(listing(made))[:16]
-    done = [
-        file for file in registry._manifest(made, listing(made))["files"] if "safetensors" not in file["path"]
-    ]
-    empty_registry._upload(made, release, done)
+    done = [file for file in manifest_of(made, listing(made))["files"] if "safetensors" not in file["path"]]
+    publication.upload(empty_registry.store, made, release, done)
     put(empty_registry, f"releases/{release}/moelora/adapter.safetensors", b"cut short")
     assert empty_registry.releases() == []
     assert not empty_registry.exists(release)
@@ -150,13 +149,13 @@ def test_files_changed_while_they_are_published_are_no_release(
     empty_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = folder_of(tmp_path / "made")
-    upload = empty_registry._upload
+    upload = publication.upload
 
     def upload_and_change(*args: Any) -> None:
         upload(*args)
         (made / "README.md").write_text("changed")
 
-    monkeypatch.setattr(empty_registry, "_upload", upload_and_change)
+    monkeypatch.setattr(publication, "upload", upload_and_change)
     with pytest.raises(ReleaseCorrupt, match="changed while"):
         empty_registry.publish(made, FACTS)
     assert empty_registry.releases() == []
@@ -192,7 +191,7 @@ def test_a_pulled_copy_needs_no_server(
     empty_registry: Registry, published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = empty_registry.pull(published, tmp_path / "pulled")
-    monkeypatch.setattr(empty_registry, "_client", None)
+    monkeypatch.setattr(empty_registry.store, "client", None)
     assert empty_registry.pull(published, folder) == folder
 
 
@@ -318,7 +317,7 @@ def test_a_channel_moves_and_the_history_tells_it(
     first = empty_registry.move("champion", published, "Ann", "better", expected=None)
     assert empty_registry.channel("champion") == first
     assert (first.release, first.previous, first.by, first.reason) == (published, None, "Ann", "better")
-    body = empty_registry._get(f"{empty_registry._prefix}/releases/{published}/manifest.json")
+    body = empty_registry.store.get(f"{empty_registry.store.prefix}/releases/{published}/manifest.json")
     assert body is not None
     assert first.manifest_sha256 == hashlib.sha256(body).hexdigest()
     then = empty_registry.move("champion", second, "Ben", "worse", expected=first, event="rolled back")
@@ -374,13 +373,13 @@ def test_a_move_whose_answer_was_lost_is_known_as_won(
     empty_registry: Registry, published: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that hears nothing asks again, and its own first success is then in its way."""
-    put_once = empty_registry._put
+    put_once = empty_registry.store.put
 
     def put_twice(key: str, data: bytes, **condition: str) -> str | None:
         put_once(key, data, **condition)
         return put_once(key, data, **condition)
 
-    monkeypatch.setattr(empty_registry, "_put", put_twice)
+    monkeypatch.setattr(empty_registry.store, "put", put_twice)
     moved = empty_registry.move("champion", published, **FACTS, expected=None)
     assert empty_registry.channel() == moved
     assert [entry["event"] for entry in empty_registry.history()][-1] == "promoted"
@@ -401,13 +400,13 @@ def test_a_channel_that_holds_no_pointer_is_an_error(empty_registry: Registry) -
 def test_history_is_in_order_of_time_and_longer_than_a_page(
     empty_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paginate = empty_registry._client.get_paginator("list_objects_v2").paginate
+    paginate = empty_registry.store.client.get_paginator("list_objects_v2").paginate
 
     class Pages:
         def paginate(self, **request: Any) -> Any:
             return paginate(**request, PaginationConfig={"PageSize": 3})
 
-    monkeypatch.setattr(empty_registry._client, "get_paginator", lambda _name: Pages())
+    monkeypatch.setattr(empty_registry.store.client, "get_paginator", lambda _name: Pages())
     for number in range(8):
         empty_registry.append_history("noted", None, "Ann", "a test", number=number)
     history = empty_registry.history()
