@@ -6,6 +6,7 @@
                                                    If-None-Match: * : its presence IS the release
     s3://BUCKET/PREFIX/channels/<name>.json        the release a channel points at; moved by If-Match
     s3://BUCKET/PREFIX/history/<time>-<random>.json    append-only
+    s3://BUCKET/PREFIX/removals/<id>.json          while a release is being removed
 
     id = first 16 hex digits of the SHA-256 over the sorted ``sha256  path`` lines of the files
 
@@ -21,16 +22,21 @@ configuration (AWS_ENDPOINT_URL, profiles, roles) and by nothing else.
 """
 
 from pipeline.registry.address import LOCAL, LOCAL_BUCKET, LOCAL_CONFIG, LOCAL_URL, location
-from pipeline.registry.channel import Channel
+from pipeline.registry.channel import CANDIDATE, CHAMPION, Channel
 from pipeline.registry.client import answers, connect, prepare_bucket
 from pipeline.registry.folder import pulled, verify_folder
 from pipeline.registry.manifest import ABOUT_THE_FILES, MANIFEST, SIGNATURE, File, Manifest
-from pipeline.registry.publication import PART, Receipt
+from pipeline.registry.publication import Receipt
 from pipeline.registry.registry import Registry
 from pipeline.registry.release import Release, is_release_id
+from pipeline.registry.removal import Locked
+from pipeline.registry.retention import Plan, Pruned
+from pipeline.registry.upload import PART
 
 __all__ = [
     "ABOUT_THE_FILES",
+    "CANDIDATE",
+    "CHAMPION",
     "LOCAL",
     "LOCAL_BUCKET",
     "LOCAL_CONFIG",
@@ -40,7 +46,10 @@ __all__ = [
     "SIGNATURE",
     "Channel",
     "File",
+    "Locked",
     "Manifest",
+    "Plan",
+    "Pruned",
     "Receipt",
     "Registry",
     "Release",

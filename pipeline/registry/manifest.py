@@ -37,14 +37,11 @@ def list_files(folder: Path) -> dict[str, str]:
     return {path: digest for path, digest in listing(folder).items() if path not in ABOUT_THE_FILES}
 
 
-def manifest_of(folder: Path, files: dict[str, str]) -> Manifest:
-    """The manifest of ``files``, what ``list_files(folder)`` gave. Raises ReleaseCorrupt."""
+def manifest_of(files: list[File]) -> Manifest:
+    """The manifest of files, sorted by path. Raises ReleaseCorrupt where one may not be named so."""
     manifest: Manifest = {
-        "release": listing_digest(files)[:16],
-        "files": [
-            {"path": path, "size": (folder / path).stat().st_size, "sha256": digest}
-            for path, digest in sorted(files.items())
-        ],
+        "release": listing_digest({file["path"]: file["sha256"] for file in files})[:16],
+        "files": files,
     }
     _check(manifest, manifest["release"])
     return manifest

@@ -1,22 +1,19 @@
 """Publishing: files first, the manifest last and only if absent."""
 
-import base64
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s3transfer.manager import TransferConfig, TransferManager
-
 from pipeline.digests import canonical_json
 from pipeline.errors import ReleaseCorrupt
-from pipeline.registry.client import CONNECTIONS
 from pipeline.registry.history import append, has_entry
-from pipeline.registry.manifest import MANIFEST, File, list_files, manifest_of
+from pipeline.registry.manifest import MANIFEST, manifest_of
+from pipeline.registry.meter import Meter, Tell
 from pipeline.registry.release import list_objects, object_key, read_manifest
+from pipeline.registry.removal import refuse_removed
+from pipeline.registry.reuse import copy, find_places
 from pipeline.registry.store import Store, in_parallel
-
-PART = 8 << 20  # bytes; larger files travel in parts of this size
+from pipeline.registry.upload import Source, is_there, scan, upload
 
 
 @dataclass(frozen=True)
@@ -28,60 +25,50 @@ class Receipt:
     bytes: int
     already: bool
     uploaded: int  # files sent by this call
+    copied: int  # files copied by this call from earlier releases, inside S3
 
 
-def publish(store: Store, folder: Path, facts: dict[str, Any]) -> Receipt:
+def publish(store: Store, folder: Path, facts: dict[str, Any], tell: Tell | None = None) -> Receipt:
     """See Registry.publish."""
-    files = list_files(folder)
-    manifest = manifest_of(folder, files)
-    release = manifest["release"]
+    sources = scan(folder)
+    manifest = manifest_of([source.file for source in sources])
+    release, size = manifest["release"], sum(file["size"] for file in manifest["files"])
+    meter = Meter(size, tell)
     # Not trusted by presence of the manifest alone: what is lost or cut short is sent again.
-    there = list_objects(store, release)
-    wanted = [file for file in manifest["files"] if there.get(file["path"]) == file["size"]]
-    known = {file["path"] for file, same in in_parallel(_is_same(store, release), wanted) if same}
-    absent = [file for file in manifest["files"] if file["path"] not in known]
-    upload(store, folder, release, absent)
-    if list_files(folder) != files:
-        raise ReleaseCorrupt(f"the files of release {release} changed while they were published")
+    absent = _absent(store, release, sources, meter)
+    to_send = _copy_known(store, release, absent, meter)
+    upload(store, release, to_send, meter)
+    refuse_removed(store, release)
     data = canonical_json(manifest).encode()
     already = store.put(object_key(store, release, MANIFEST), data, IfNoneMatch="*") is None
     if already and read_manifest(store, release) != manifest:
         raise ReleaseCorrupt(f"release {release} is published with another manifest: moelora verify")
     if not (already and has_entry(store, "published", release)):
         append(store, "published", release, **facts)
-    size = sum(file["size"] for file in manifest["files"])
-    return Receipt(release, len(files), size, already, len(absent))
+    return Receipt(release, len(sources), size, already, len(to_send), len(absent) - len(to_send))
 
 
-def upload(store: Store, folder: Path, release: str, files: list[File]) -> None:
-    """Send ``files`` of ``folder``, large ones in parts, each with sums that S3 checks."""
-    config = TransferConfig(
-        multipart_threshold=PART, multipart_chunksize=PART, max_request_concurrency=CONNECTIONS
-    )
-    with TransferManager(store.client, config) as transfers:
-        futures = [
-            transfers.upload(
-                str(folder / file["path"]),
-                store.bucket,
-                object_key(store, release, file["path"]),
-                extra_args={"Metadata": {"sha256": file["sha256"]}, **_upload_checksum(file)},
-            )
-            for file in files
-        ]
-        for future in futures:
-            future.result()
+def _absent(store: Store, release: str, sources: list[Source], meter: Meter) -> list[Source]:
+    """The files that the registry does not hold yet."""
+    sizes = list_objects(store, release)
+    there = [source for source in sources if sizes.get(source.file["path"]) == source.file["size"]]
+    same = in_parallel(lambda source: is_there(store, release, source.file), there)
+    known = {source.file["path"] for source, holds in same if holds}
+    for source in there:
+        if source.file["path"] in known:
+            meter.add(source.file["size"])
+    return [source for source in sources if source.file["path"] not in known]
 
 
-def _is_same(store: Store, release: str) -> Callable[[File], bool]:
-    def same(file: File) -> bool:
-        head = store.client.head_object(Bucket=store.bucket, Key=object_key(store, release, file["path"]))
-        return bool(head["Metadata"].get("sha256") == file["sha256"])
+def _copy_known(store: Store, release: str, absent: list[Source], meter: Meter) -> list[Source]:
+    """Copy what earlier releases hold; the files that are left to send."""
+    places = find_places(store, release) if absent else {}
 
-    return same
+    def copied(source: Source) -> bool:
+        place = places.get(source.file["sha256"])
+        if place is None or not copy(store, release, source.file, place):
+            return False
+        meter.add(source.file["size"])
+        return True
 
-
-def _upload_checksum(file: File) -> dict[str, str]:
-    """Make S3 refuse bytes other than the listed ones; of parts it knows only their own sums."""
-    if file["size"] >= PART:
-        return {"ChecksumAlgorithm": "SHA256"}
-    return {"ChecksumSHA256": base64.b64encode(bytes.fromhex(file["sha256"])).decode()}
+    return [source for source, done in in_parallel(copied, absent) if not done]

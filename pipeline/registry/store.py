@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.registry.client import ATTEMPTS, CONNECTIONS, is_absent, status
 
@@ -25,21 +25,36 @@ class Store:
         """The key of an object below the prefix."""
         return "/".join((self.prefix, *parts))
 
-    def list(self, start: str) -> Iterator[dict[str, Any]]:
-        """``Key``, ``Size``, ``LastModified`` … of each object whose key starts with ``start``."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
+    def list(self, start: str, after: str = "") -> Iterator[dict[str, Any]]:
+        """``Key``, ``Size``, ``LastModified`` … of each object whose key starts with ``start`` and
+        comes after ``after``, in order of keys."""
+        request = {"StartAfter": after} if after else {}
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=start, **request
+        )
         for page in pages:
             yield from page.get("Contents", [])
 
     def get(self, key: str) -> bytes | None:
         """An object's bytes, or None where there is none."""
-        try:
-            data: bytes = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-        except ClientError as error:
-            if is_absent(error):
-                return None
-            raise
-        return data
+        found = self.get_version(key)
+        return None if found is None else found[0]
+
+    def get_version(self, key: str) -> tuple[bytes, str] | None:
+        """An object's bytes and their ETag, or None where there is none."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                answer = self.client.get_object(Bucket=self.bucket, Key=key)
+                return answer["Body"].read(), answer["ETag"]
+            except ClientError as error:
+                if is_absent(error):
+                    return None
+                raise
+            except BotoCoreError:
+                # The client repeats requests, and not answers that break off.
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
 
     def put(self, key: str, data: bytes, **condition: str) -> str | None:
         """Write an object on a condition; its ETag, or None where the condition does not hold.

@@ -23,7 +23,8 @@ from pipeline.errors import (
     ReleaseNotFound,
 )
 from pipeline.registry import Registry, publication, pulled, verify_folder
-from pipeline.registry.manifest import manifest_of
+from pipeline.registry.meter import Meter
+from pipeline.registry.upload import scan, upload
 from tests.conftest import Checkout
 
 BIG = registry.PART + 12_345  # bytes: travels in two parts
@@ -72,7 +73,7 @@ def test_what_is_published_is_pulled(empty_registry: Registry, tmp_path: Path) -
     made = folder_of(tmp_path / "made", files)
     receipt = empty_registry.publish(made, FACTS)
     digest, size = listing_digest(listing(made)), sum(map(len, files.values()))
-    assert receipt == registry.Receipt(digest[:16], 3, size, already=False, uploaded=3)
+    assert receipt == registry.Receipt(digest[:16], 3, size, already=False, uploaded=3, copied=0)
     assert empty_registry.exists(receipt.release)
     assert empty_registry.verify(receipt.release) == []
     assert empty_registry.read(receipt.release, "README.md") == b"card\n"
@@ -116,8 +117,8 @@ def test_a_release_without_manifest_is_invisible_and_a_new_run_completes_it(
 ) -> None:
     made = folder_of(tmp_path / "made")
     release = listing_digest(listing(made))[:16]
-    done = [file for file in manifest_of(made, listing(made))["files"] if "safetensors" not in file["path"]]
-    publication.upload(empty_registry.store, made, release, done)
+    done = [source for source in scan(made) if "safetensors" not in source.file["path"]]
+    upload(empty_registry.store, release, done, Meter(0, None))
     put(empty_registry, f"releases/{release}/moelora/adapter.safetensors", b"cut short")
     assert empty_registry.releases() == []
     assert not empty_registry.exists(release)
@@ -145,17 +146,18 @@ def test_two_publishers_of_the_same_release_both_succeed(empty_registry: Registr
     assert empty_registry.verify(receipts[0].release) == []
 
 
+@pytest.mark.parametrize("size", [7, BIG])
 def test_files_changed_while_they_are_published_are_no_release(
-    empty_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    made = folder_of(tmp_path / "made")
-    upload = publication.upload
+    made = folder_of(tmp_path / "made", FILES | {"moelora/adapter.safetensors": b"a" * size})
+    send = publication.upload
 
-    def upload_and_change(*args: Any) -> None:
-        upload(*args)
-        (made / "README.md").write_text("changed")
+    def change_and_send(*args: Any) -> None:
+        (made / "moelora/adapter.safetensors").write_bytes(b"b" * size)
+        send(*args)
 
-    monkeypatch.setattr(publication, "upload", upload_and_change)
+    monkeypatch.setattr(publication, "upload", change_and_send)
     with pytest.raises(ReleaseCorrupt, match="changed while"):
         empty_registry.publish(made, FACTS)
     assert empty_registry.releases() == []
