@@ -16,6 +16,8 @@ from pipeline.errors import RegistryError, RegistryUnavailable
 
 CONNECTIONS = 8
 ATTEMPTS = 3  # of a request, and of a download that breaks off
+CONNECT_TIMEOUT = 3  # s
+READ_TIMEOUT = 30  # s without a byte of an answer
 
 _REMEDY = (
     "publish.registry in params.yaml decides: `local` is this checkout's server (`moelora services start`), "
@@ -48,8 +50,8 @@ def connect(config: Path | None = None, attempts: int = ATTEMPTS) -> Any:
 def _client_config(attempts: int, endpoint: str | None) -> Config:
     loopback = urlsplit(endpoint or "").hostname == "127.0.0.1"
     return Config(
-        connect_timeout=3,
-        read_timeout=30,
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
         retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=2 * CONNECTIONS,
         # Downloads are compared with the manifest's SHA-256, which makes S3's own sums superfluous.
