@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -150,10 +151,10 @@ def told_history(store: Store) -> list[Entry]:
     return read_entries(store)
 
 
-def read_moves(store: Store, channel: Channel) -> list[Entry]:
-    """The moves that brought a channel to where it is, the oldest first: ``release``, ``previous``,
-    ``intended``, ``manifest_sha256`` (none for the oldest of a registry that was made before it was kept)."""
-    moves: list[Entry] = []
+def walk_moves(store: Store, channel: Channel) -> Iterator[Entry]:
+    """The moves that brought a channel to where it is, the newest first, a request each: ``release``,
+    ``previous``, ``intended``, ``manifest_sha256`` (not of moves made before it was kept)."""
+    oldest: Entry = asdict(channel) | {"intended": "promoted"}
     seen: set[str] = set()
     ahead: str | None = channel.intention
     while ahead is not None and ahead not in seen:
@@ -161,13 +162,12 @@ def read_moves(store: Store, channel: Channel) -> list[Entry]:
         entry = read_entry(store, ahead)
         if entry is None:
             break
-        moves.append(entry)
-        ahead = entry.get("replaces")
-    if not moves:
-        moves = [asdict(channel) | {"intended": "promoted"}]
-    if (first := moves[-1])["previous"] is not None:
-        moves.append({"release": first["previous"], "previous": None, "intended": "promoted"})
-    return moves[::-1]
+        yield entry
+        oldest, ahead = entry, entry.get("replaces")
+    if "event" not in oldest:  # the intention itself is not to be found
+        yield oldest
+    if oldest["previous"] is not None:
+        yield {"release": oldest["previous"], "previous": None, "intended": "promoted"}
 
 
 def _key(store: Store, name: str) -> str:

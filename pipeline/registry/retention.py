@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.registry.channel import read_channels, read_moves
+from pipeline.registry.channel import read_channels, walk_moves
 from pipeline.registry.client import status
 from pipeline.registry.history import append, read_entries, unsettled
 from pipeline.registry.manifest import MANIFEST
@@ -90,7 +90,7 @@ def _used(store: Store) -> dict[str, str]:
         used[entry["release"]] = f"{entry['by']} is moving {entry['channel']} to it"
     channels = read_channels(store)
     for channel in channels:
-        back = way_back(read_moves(store, channel))
+        back = way_back(list(walk_moves(store, channel)))
         used |= {each: f"{channel.name} before" for each in (channel.previous, back) if each is not None}
     return used | {channel.release: channel.name for channel in channels}
 

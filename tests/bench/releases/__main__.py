@@ -80,7 +80,7 @@ def faults_rows(server: Server, folder: Path, size: Size) -> list[Row]:
             None,
             "<=",
             0,
-            f"{done.runs} runs, {done.killed} killed; {struck}{_first(done.unclean)}",
+            f"{done.runs} runs, {done.killed} killed; of {done.requests} requests: {struck}{_first(done.unclean)}",
         ),
         Row(
             f"{what}: not completed by running again",

@@ -16,7 +16,7 @@ from tests.bench.releases.proxy import Proxy
 from tests.bench.releases.server import Server
 
 PREFIX = "faults"
-RATE = 0.08  # of requests; a publication makes about thirty
+RATE = 0.12  # of requests; a publication makes about fifteen
 KILLED = 0.3  # of publications
 PUBLISHERS = 2  # at once
 RERUNS = 20  # until one comes through; each may be hit as well
@@ -30,6 +30,7 @@ class Outcome:
     publishes: int = 0
     unclean: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
+    requests: int = 0
     first_time: int = 0  # came through at once
     killed: int = 0
     runs: int = 0
@@ -58,7 +59,7 @@ def drill(server: Server, folder: Path, publishes: int, seed: int = 6) -> Outcom
         finally:
             over.set()
             reader.join()
-        outcome.faults = proxy.kinds
+        outcome.faults, outcome.requests = proxy.kinds, proxy.requests
     return outcome
 
 
@@ -82,7 +83,7 @@ def _publish(
     choice, registry = random.Random(f"kill {number}"), server.registry(PREFIX)
     release = listing_digest(listing(folder))[:16]
     for run in range(RERUNS):
-        kill_after = choice.uniform(0.2, 1.5) if choice.random() < KILLED else None
+        kill_after = choice.uniform(0.5, 3.0) if choice.random() < KILLED else None
         status = _run(config, folder, kill_after)
         there = release in {each.id for each in registry.releases()}
         problems = registry.verify(release) if there else []
