@@ -26,7 +26,8 @@ def seconds(server: Server, folder: Path, size: int, repeats: int) -> float:
     for name in "ab":
         made = checkout / name
         made.mkdir()
-        (made / "adapter.safetensors").write_bytes(random.Random(name).randbytes(size))
+        block = random.Random(name).randbytes(1_000_000)
+        (made / "adapter.safetensors").write_bytes(block * (size // len(block)))
         releases.append(registry.publish(made, FACTS).release)
     small = checkout / "small"
     small.mkdir()
