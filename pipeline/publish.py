@@ -66,15 +66,20 @@ def _publish(params: Params, progress: Progress) -> Report:
     paths.SCRATCH.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=paths.SCRATCH, prefix="release-") as temporary:
         folder = Path(temporary)
-        progress.update(0, 2, "assembling the release")
+        progress.update(0, 1, "assembling the release")
         assemble(folder, params)
-        progress.update(1, 2, "uploading")
         facts = {"by": _actor(), "reason": f"gate: {gate['verdict']}", "git_commit": _git_commit()}
-        receipt = registry.publish(folder, facts)
+        receipt = registry.publish(
+            folder,
+            facts,
+            tell=lambda done, total: progress.update(
+                done, total, f"uploading, {done / 1e6:.0f} of {total / 1e6:.0f} MB"
+            ),
+        )
     if gate["verdict"] == "overridden" and not receipt.already:
         registry.append_history("overridden", receipt.release, **gate["override"])
-    progress.update(2, 2, f"release {receipt.release}")
-    progress.count(files_uploaded=receipt.uploaded, files_present=receipt.files - receipt.uploaded)
+    progress.update(1, 1, f"release {receipt.release}")
+    progress.count(files_uploaded=receipt.uploaded, files_copied=receipt.copied)
     return {
         "published": True,
         "release": receipt.release,

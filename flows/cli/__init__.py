@@ -2,7 +2,7 @@
 
     running      retrain, prepare, stage, sample-data, base
     privacy      deidentify, audit-phi
-    releases     releases, promote, rollback, verify, pull, predict, history
+    releases     releases, promote, rollback, verify, pull, predict, history, prune
     evaluation   report, trends, compare
     machine      doctor, ui, services
 
