@@ -21,6 +21,7 @@ def releases(as_json: Json = False) -> None:
     champion = registry.channel()
     current = champion.release if champion else None
     found = registry.releases()
+    # Of those that are refused, as unsigned, damaged or withdrawn, nothing is read.
     gates = registry.read_each([each.id for each in found], "gate.json")
     rows = [
         {
@@ -28,7 +29,7 @@ def releases(as_json: Json = False) -> None:
             "published_at": each.published_at,
             "files": each.files,
             "bytes": each.bytes,
-            "verdict": json.loads(gates[each.id])["verdict"],
+            "verdict": json.loads(gates[each.id])["verdict"] if each.id in gates else "refused",
             "champion": each.id == current,
         }
         for each in found
@@ -43,7 +44,7 @@ def releases(as_json: Json = False) -> None:
         shown = verdict(row["verdict"])
         table.add_row(row["id"], row["published_at"][:19], str(row["files"]), size, shown, mark)
     out.print(table)
-    promotable = [row["id"] for row in rows if not row["champion"]]
+    promotable = [row["id"] for row in rows if not row["champion"] and row["verdict"] != "refused"]
     next_step(
         f"{len(rows)} releases",
         f"moelora promote {promotable[-1]} --reason …" if promotable else "moelora retrain",
@@ -110,8 +111,10 @@ def rollback(
 
 @app.command(epilog="Example: moelora verify 0123456789abcdef")
 def verify(release: ReleaseId, as_json: Json = False) -> None:
-    """Read every byte of a published release and compare it with the manifest."""
-    problems = ready.registry().verify(release)
+    """Check a published release: signature, every digest, nothing extra, tensors that fit the base."""
+    from pipeline import verify as check
+
+    problems = check.problems(ready.registry(), release)
     if as_json:
         print_json({"release": release, "problems": problems})
     if problems:
@@ -127,8 +130,8 @@ def pull(
     release: ReleaseId,
     to: Annotated[Path | None, typer.Option(help="Empty or new folder; default: the cache.")] = None,
 ) -> None:
-    """Fetch a release, every file compared with its digest: whole or not at all."""
-    folder = ready.registry().pull(release, to)
+    """Fetch a release, its signature and every file verified: whole or not at all."""
+    folder = _fit(ready.registry().pull(release, to), release)
     next_step(
         f"release {release} is in {folder}", f'moelora predict --release {release} --task TASK --text "…"'
     )
@@ -163,6 +166,7 @@ def predict(
         release = champion.release
     folder = registry.pull(release)
     ready.prepare_base()
+    _fit(folder, release)
     question = sys.stdin.read() if text == "-" else text
     answer = prediction.predict(folder, task, question, choice, task_fallback)
     if as_json:
@@ -189,6 +193,15 @@ def history(as_json: Json = False) -> None:
         )
     out.print(table)
     next_step(f"{len(entries)} entries", "moelora releases")
+
+
+def _fit(folder: Path, release: str) -> Path:
+    """The folder of a pulled release, once its tensors fit. Raises ReleaseCorrupt."""
+    from pipeline.verify import folder_problems
+
+    if problems := folder_problems(folder):
+        raise ReleaseCorrupt(f"release {release}: {'; '.join(problems)}: do not use it")
+    return folder
 
 
 def _print_gate(gate: dict[str, Any]) -> None:

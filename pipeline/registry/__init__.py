@@ -6,6 +6,7 @@
                                                    If-None-Match: * : its presence IS the release
     s3://BUCKET/PREFIX/channels/<name>.json        the release a channel points at; moved by If-Match
     s3://BUCKET/PREFIX/history/<time>-<random>.json    append-only
+    s3://BUCKET/PREFIX/tombstones/<id>.json        a release that may no longer be used
 
     id = first 16 hex digits of the SHA-256 over the sorted ``sha256  path`` lines of the files
 
@@ -25,6 +26,7 @@ from pipeline.registry.channel import Channel
 from pipeline.registry.client import answers, connect, prepare_bucket
 from pipeline.registry.folder import pulled, verify_folder
 from pipeline.registry.manifest import ABOUT_THE_FILES, MANIFEST, SIGNATURE, File, Manifest
+from pipeline.registry.objects import Lock, Objects
 from pipeline.registry.publication import PART, Receipt
 from pipeline.registry.registry import Registry
 from pipeline.registry.release import Release, is_release_id
@@ -40,7 +42,9 @@ __all__ = [
     "SIGNATURE",
     "Channel",
     "File",
+    "Lock",
     "Manifest",
+    "Objects",
     "Receipt",
     "Registry",
     "Release",

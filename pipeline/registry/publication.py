@@ -15,6 +15,8 @@ from pipeline.registry.history import append, has_entry
 from pipeline.registry.manifest import MANIFEST, File, list_files, manifest_of
 from pipeline.registry.release import list_objects, object_key, read_manifest
 from pipeline.registry.store import Store, in_parallel
+from pipeline.registry.tombstone import refuse_erased
+from pipeline.registry.trust import put_signature, signature_to_send
 
 PART = 8 << 20  # bytes; larger files travel in parts of this size
 
@@ -35,6 +37,8 @@ def publish(store: Store, folder: Path, facts: dict[str, Any]) -> Receipt:
     files = list_files(folder)
     manifest = manifest_of(folder, files)
     release = manifest["release"]
+    refuse_erased(store, release)
+    signature = signature_to_send(folder, manifest)
     # Not trusted by presence of the manifest alone: what is lost or cut short is sent again.
     there = list_objects(store, release)
     wanted = [file for file in manifest["files"] if there.get(file["path"]) == file["size"]]
@@ -43,6 +47,7 @@ def publish(store: Store, folder: Path, facts: dict[str, Any]) -> Receipt:
     upload(store, folder, release, absent)
     if list_files(folder) != files:
         raise ReleaseCorrupt(f"the files of release {release} changed while they were published")
+    put_signature(store, manifest, signature)
     data = canonical_json(manifest).encode()
     already = store.put(object_key(store, release, MANIFEST), data, IfNoneMatch="*") is None
     if already and read_manifest(store, release) != manifest:

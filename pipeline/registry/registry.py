@@ -5,16 +5,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from pipeline.errors import RegistryUnavailable, ReleaseNotFound
+from pipeline.errors import (
+    RegistryUnavailable,
+    ReleaseCorrupt,
+    ReleaseErased,
+    ReleaseNotFound,
+    ReleaseUntrusted,
+)
 from pipeline.registry.address import LOCAL, LOCAL_CONFIG, location, parse
 from pipeline.registry.channel import Channel, move, read_channel
 from pipeline.registry.client import as_registry_errors, connect
-from pipeline.registry.download import pull, read, verify
+from pipeline.registry.download import pull, read, read_start, verify
 from pipeline.registry.history import append, read_history
 from pipeline.registry.manifest import Manifest
 from pipeline.registry.publication import Receipt, publish
-from pipeline.registry.release import Release, list_releases, read_manifest
+from pipeline.registry.release import Release, list_releases
 from pipeline.registry.store import Store, in_parallel
+from pipeline.registry.tombstone import erase
+from pipeline.registry.trust import trusted_manifest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -76,10 +84,11 @@ class Registry:
 
     @_registry_errors
     def exists(self, release: str) -> bool:
-        """Whether a release is there, whole as far as its manifest says (see ``verify``)."""
+        """Whether a release is there, whole as far as its manifest says (see ``verify``), and signed
+        where that is asked for: publishing adds the signature. Raises ReleaseErased, ReleaseCorrupt."""
         try:
             self.manifest(release)
-        except ReleaseNotFound:
+        except (ReleaseNotFound, ReleaseUntrusted):
             return False
         return True
 
@@ -87,18 +96,39 @@ class Registry:
     def manifest(self, release: str) -> Manifest:
         """The files of a release, its names safe and its digests giving the release's id.
 
-        Raises ReleaseNotFound, ReleaseCorrupt.
+        Raises ReleaseNotFound, ReleaseErased, ReleaseUntrusted, ReleaseCorrupt.
         """
-        return read_manifest(self.store, release)
+        return trusted_manifest(self.store, release)
 
     @_registry_errors
     def read(self, release: str, path: str) -> bytes:
-        """One file of a release, compared with its digest. Raises ReleaseNotFound, ReleaseCorrupt."""
+        """One file of a release, compared with its digest. Raises what ``manifest`` does."""
         return read(self.store, release, path)
 
     def read_each(self, releases: list[str], path: str) -> dict[str, bytes]:
-        """``read`` of the same file of many releases, several at once."""
-        return dict(in_parallel(lambda release: self.read(release, path), releases))
+        """``read`` of the same file of many releases, several at once; without those that are
+        refused, so that one of them does not hide the others."""
+
+        def read_or_none(release: str) -> bytes | None:
+            try:
+                return self.read(release, path)
+            except (ReleaseCorrupt, ReleaseErased):
+                return None
+
+        return {each: data for each, data in in_parallel(read_or_none, releases) if data is not None}
+
+    @_registry_errors
+    def read_start(self, release: str, path: str, count: int) -> bytes:
+        """The first ``count`` bytes of a file, or all it has, compared with nothing: see ``verify``."""
+        return read_start(self.store, release, path, count)
+
+    @_registry_errors
+    def erase(self, release: str, by: str, reason: str) -> bool:
+        """Withdraw a release for good: its tombstone makes every reader refuse it. Its files stay.
+
+        False where it was withdrawn before.
+        """
+        return erase(self.store, release, by, reason)
 
     @_registry_errors
     def pull(self, release: str, folder: Path | None = None) -> Path:
