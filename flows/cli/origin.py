@@ -1,11 +1,11 @@
 """Commands about where a release came from, and whom it is trusted by."""
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.tree import Tree
 
 from flows.cli import ready
 from flows.cli.app import By, Json, ReleaseId, app
@@ -42,37 +42,62 @@ def lineage(release: ReleaseId, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    out.print(_tree(found), soft_wrap=True)
+    out.print(f"release {release}")
+    for line in _drawn(_tree(found)):
+        out.print(plain(line), soft_wrap=True)
     next_step(f"{len(found['inputs'])} input shards", f"moelora reproduce {release}")
 
 
-def _tree(found: dict[str, Any]) -> Tree:
-    tree = Tree(f"[bold]release {found['release']}[/]")
-    commit = found["commit"]
-    made = tree.add(f"git commit {commit['git_commit'] if commit else 'unknown'}")
-    for entry in found["history"]:
-        made.add(plain(f"{entry['at'][:19]} {entry['event']} by {entry['by']}: {entry['reason']}"))
-    stages = tree.add(f"stages of {paths.DVC_LOCK}" + ("" if found["stages"] else ": DVC did not run"))
-    for stage, entry in found["stages"].items():
-        node = stages.add(stage)
-        for kind, mark in (("deps", "reads"), ("outs", "writes")):
-            for item in entry.get(kind, []):
-                node.add(plain(f"{mark} {item['path']} {item.get('md5', '')}"))
-    inputs = tree.add(f"{len(found['inputs'])} input shards, by SHA-256")
-    for shard in found["inputs"]:
-        inputs.add(shard)
-    params = tree.add(str(paths.PARAMS))
-    for section, values in found["params"].items():
-        node = params.add(section)
-        for name, value in values.items():
-            node.add(plain(f"{name}: {value}"))
-    tree.add(f"de-identification key {found['key_id']}")
-    base = found["base"]
-    tree.add(plain(f"base {base['model']} {base['revision'] or ''} sha256 {base['digest']}"))
-    packages = tree.add("packages")
-    for name, version in sorted(found["packages"].items()):
-        packages.add(f"{name} {version}")
-    return tree
+Node = tuple[str, list["Node"]]
+"""A line of a tree and what hangs below it."""
+
+
+def _tree(found: dict[str, Any]) -> list[Node]:
+    commit, base = found["commit"], found["base"]
+    made = [
+        f"{each['at'][:19]} {each['event']} by {each['by']}: {each['reason']}" for each in found["history"]
+    ]
+    return [
+        (f"git commit {commit['git_commit'] if commit else 'unknown'}", _leaves(made)),
+        (
+            f"stages of {paths.DVC_LOCK}" + ("" if found["stages"] else ": DVC did not run"),
+            [
+                (
+                    stage,
+                    _leaves(f"{mark} {item['path']} {item.get('md5', '')}" for mark, item in _items(entry)),
+                )
+                for stage, entry in found["stages"].items()
+            ],
+        ),
+        (f"{len(found['inputs'])} input shards, by SHA-256", _leaves(found["inputs"])),
+        (
+            str(paths.PARAMS),
+            [
+                (section, _leaves(f"{name}: {value}" for name, value in values.items()))
+                for section, values in found["params"].items()
+            ],
+        ),
+        (f"de-identification key {found['key_id']}", []),
+        (f"base {base['model']} {base['revision'] or ''} sha256 {base['digest']}", []),
+        ("packages", _leaves(f"{name} {version}" for name, version in sorted(found["packages"].items()))),
+    ]
+
+
+def _items(entry: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for kind, mark in (("deps", "reads"), ("outs", "writes")):
+        yield from ((mark, item) for item in entry.get(kind, []))
+
+
+def _leaves(lines: Iterable[str]) -> list[Node]:
+    return [(line, []) for line in lines]
+
+
+def _drawn(nodes: list[Node], before: str = "") -> Iterator[str]:
+    """The lines of a tree; Rich's own cuts them at the terminal's width, and digests are to be copied."""
+    for number, (line, below) in enumerate(nodes, 1):
+        last = number == len(nodes)
+        yield f"{before}{'└── ' if last else '├── '}{line}"
+        yield from _drawn(below, before + ("    " if last else "│   "))
 
 
 @app.command(epilog="Example: moelora reproduce 0123456789abcdef --to /tmp/again")
