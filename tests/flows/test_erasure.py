@@ -67,7 +67,7 @@ def places(project: Project) -> list[tuple[str, str]]:
 
 def spelled(content: bytes) -> bool:
     if content[:4] == b"PAR1":
-        content = pl.read_parquet(io.BytesIO(content)).write_ndjson().encode()
+        content = pl.read_parquet(io.BytesIO(content)).select(~pl.selectors.binary()).write_ndjson().encode()
     text = content.decode("utf-8", "replace")
     return any(f'"{word}"' in text for word in (GROUP, PSEUDONYM))
 
