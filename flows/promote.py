@@ -21,8 +21,9 @@ from pydantic import Field
 
 from flows import reports, repository
 from flows.retrain import ended_by, open_registry
-from pipeline.errors import InputError, ParamsError, PipelineError
+from pipeline.errors import InputError, ParamsError, PipelineError, ReleaseCorrupt
 from pipeline.registry import CHAMPION, Channel, Registry
+from pipeline.verify import content_problems
 
 PATIENCE = 24 * 3600
 """Seconds the form waits for a person."""
@@ -75,6 +76,8 @@ def _promote(
     registry = the_registry()
     before = registry.channel(channel)
     gate = gate_of(registry, release)
+    if problems := content_problems(registry, release):
+        raise ReleaseCorrupt(f"release {release} is not promoted: {'; '.join(problems)}")
     told = situation(release, gate, before, channel)
     reports.tell_gate(gate, told)
     if by is None or reason is None:

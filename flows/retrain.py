@@ -19,7 +19,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from flows import inbox, reports, repository, stages
 from pipeline import STAGES, paths
-from pipeline.errors import PipelineError, PointerMoved, Stopped
+from pipeline.errors import PipelineError, PointerMoved, ReleaseErased, Stopped
 from pipeline.pages import evaluation
 from pipeline.params import Params
 from pipeline.registry import CANDIDATE, Registry
@@ -66,7 +66,11 @@ def pull_champion(registry: Registry | None) -> str | None:
     channel = registry.channel() if registry else None
     if registry is None or channel is None:
         return None
-    registry.pull(channel.release)
+    try:
+        registry.pull(channel.release)
+    except ReleaseErased as error:
+        get_run_logger().warning("There is no champion to compare with: %s", error)
+        return None
     return channel.release
 
 

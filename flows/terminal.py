@@ -63,7 +63,8 @@ def show_changes(pieces: Iterable[tuple[str, str, str | None]]) -> None:
 
 def verdict(name: str) -> str:
     """A verdict or an outcome of the gate in its colour; what was blocked or overridden is red."""
-    colours = {"pass": "green", "undecided": "yellow", "blocked": "bold red", "overridden": "bold red"}
+    colours = {"pass": "green", "undecided": "yellow", "blocked": "bold red"}
+    colours |= {"overridden": "bold red", "refused": "bold red", "erased": "bold red"}
     return f"[{colours[name]}]{name}[/]" if name in colours else plain(name)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from pipeline import STAGES, paths
+from pipeline import STAGES, paths, signing
 from pipeline.digests import canonical_json, dvc_digest, folder_digest
 from pipeline.errors import PipelineError
 from pipeline.files import link_or_copy
@@ -63,11 +63,14 @@ def _publish(params: Params, progress: Progress) -> Report:
     if folder_digest(paths.RELEASE) != gate["release_digest"]:
         raise PipelineError(f"the gate judged other files than {paths.RELEASE} holds: dvc repro publish")
     registry = Registry.open(params.publish.registry)
+    key = signing.private_key()
     paths.SCRATCH.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=paths.SCRATCH, prefix="release-") as temporary:
         folder = Path(temporary)
         progress.update(0, 1, "assembling the release")
         assemble(folder, params)
+        if key is not None:
+            signing.sign(folder, key)
         facts = {"by": _actor(), "reason": f"gate: {gate['verdict']}", "git_commit": _git_commit()}
         receipt = registry.publish(
             folder,

@@ -21,6 +21,7 @@ def releases(as_json: Json = False) -> None:
     registry = ready.registry()
     channels = registry.channels()
     found = registry.releases()
+    # Of those that are refused, as unsigned, damaged or withdrawn, nothing is read.
     gates = registry.read_each([each.id for each in found], "gate.json")
     rows = [
         {
@@ -28,7 +29,7 @@ def releases(as_json: Json = False) -> None:
             "published_at": each.published_at,
             "files": each.files,
             "bytes": each.bytes,
-            "verdict": json.loads(gates[each.id])["verdict"],
+            "verdict": json.loads(gates[each.id])["verdict"] if each.id in gates else "refused",
             "champion": "champion" in _pointing(channels, each.id),
             "channels": _pointing(channels, each.id),
         }
@@ -44,7 +45,7 @@ def releases(as_json: Json = False) -> None:
         shown = verdict(row["verdict"])
         table.add_row(row["id"], row["published_at"][:19], str(row["files"]), size, shown, mark)
     out.print(table)
-    promotable = [row["id"] for row in rows if not row["champion"]]
+    promotable = [row["id"] for row in rows if not row["champion"] and row["verdict"] != "refused"]
     next_step(
         f"{len(rows)} releases",
         f"moelora promote {promotable[-1]} --reason …" if promotable else "moelora retrain",
@@ -113,8 +114,10 @@ def rollback(
 
 @app.command(epilog="Example: moelora verify 0123456789abcdef")
 def verify(release: ReleaseId, as_json: Json = False) -> None:
-    """Read every byte of a published release and compare it with the manifest."""
-    problems = ready.registry().verify(release)
+    """Check a published release: signature, every digest, nothing extra, tensors that fit the base."""
+    from pipeline import verify as check
+
+    problems = check.problems(ready.registry(), release)
     if as_json:
         print_json({"release": release, "problems": problems})
     if problems:
@@ -130,9 +133,12 @@ def pull(
     release: ReleaseId,
     to: Annotated[Path | None, typer.Option(help="Empty or new folder; default: the cache.")] = None,
 ) -> None:
-    """Fetch a release, every file compared with its digest: whole or not at all."""
+    """Fetch a release, its signature and every file verified: whole or not at all."""
+    from pipeline.verify import check_folder
+
     with transfer(f"release {release}") as tell:
         folder = ready.registry().pull(release, to, tell)
+    check_folder(folder, release)
     next_step(
         f"release {release} is in {folder}", f'moelora predict --release {release} --task TASK --text "…"'
     )
@@ -158,6 +164,7 @@ def predict(
 ) -> None:
     """Ask a release one question. Not a medical device."""
     from pipeline import predict as prediction
+    from pipeline.verify import check_folder
 
     registry = ready.registry()
     if release is None:
@@ -168,6 +175,7 @@ def predict(
     with transfer(f"release {release}") as tell:
         folder = registry.pull(release, tell=tell)
     ready.prepare_base()
+    check_folder(folder, release)
     question = sys.stdin.read() if text == "-" else text
     answer = prediction.predict(folder, task, question, choice, task_fallback)
     if as_json:

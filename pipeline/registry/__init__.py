@@ -7,11 +7,13 @@
     s3://BUCKET/PREFIX/channels/<name>.json        the release a channel points at; moved by If-Match
     s3://BUCKET/PREFIX/history/<time>-<random>.json    append-only
     s3://BUCKET/PREFIX/removals/<id>.json          while a release is being removed
+    s3://BUCKET/PREFIX/tombstones/<id>.json        a release that may no longer be used
 
     id = first 16 hex digits of the SHA-256 over the sorted ``sha256  path`` lines of the files
 
 A reader never sees a release without its manifest, and every byte it gets has been compared with
-the manifest, whose list must itself give the release's id.
+the manifest, whose list must itself give the release's id. A tombstone, or a missing or wrong
+signature where this repository trusts a key (pipeline.signing), makes every reader refuse it.
 
 ``publish.registry`` alone decides which S3 it is: ``local`` is this checkout's server, by the file
 that flows.local_s3 leaves in scratch/services; ``s3://BUCKET/PREFIX`` is found by boto3's standard
@@ -26,6 +28,7 @@ from pipeline.registry.channel import CANDIDATE, CHAMPION, Channel
 from pipeline.registry.client import answers, connect, prepare_bucket
 from pipeline.registry.folder import pulled, verify_folder
 from pipeline.registry.manifest import ABOUT_THE_FILES, MANIFEST, SIGNATURE, File, Manifest
+from pipeline.registry.objects import Lock, Objects
 from pipeline.registry.publication import Receipt
 from pipeline.registry.registry import Registry
 from pipeline.registry.release import Release, is_release_id
@@ -46,8 +49,10 @@ __all__ = [
     "SIGNATURE",
     "Channel",
     "File",
+    "Lock",
     "Locked",
     "Manifest",
+    "Objects",
     "Plan",
     "Pruned",
     "Receipt",

@@ -18,6 +18,7 @@ from pipeline.registry.history import LOST, Entry, append, read_entries, read_en
 from pipeline.registry.release import checked_id, manifest_bytes
 from pipeline.registry.removal import refuse_removed
 from pipeline.registry.store import Store, in_parallel
+from pipeline.registry.tombstone import refuse_erased
 
 CHAMPION = "champion"
 """The channel that people and servers follow unless they name another."""
@@ -105,6 +106,7 @@ def move(store: Store, wish: Move, expected: Channel | None, promoted_manifest: 
     intention = append(store, "intended", intended=wish.event, replaces=replaces, **facts)
     # After the intention, which a prune looks for before it removes anything.
     refuse_removed(store, wish.release)
+    refuse_erased(store, wish.release)
     pointer = {name: facts[name] for name in ("release", "manifest_sha256", "previous", "by", "reason")}
     pointer |= {"at": datetime.now(UTC).isoformat(), "intention": intention}
     now = _swap(store, key, wish.channel, pointer, expected)

@@ -40,14 +40,15 @@ def connect(config: Path | None = None, attempts: int = ATTEMPTS) -> Any:
             session.set_config_variable("credentials_file", os.devnull)
             endpoint = session.get_scoped_config().get("endpoint_url")
         client = Session(botocore_session=session).client(
-            "s3", endpoint_url=endpoint, config=_client_config(attempts, endpoint)
+            "s3", endpoint_url=endpoint, config=client_config(attempts, endpoint)
         )
     except BotoCoreError as error:
         raise RegistryUnavailable(f"The S3 configuration cannot be used: {error}. {_REMEDY}") from error
     return client
 
 
-def _client_config(attempts: int, endpoint: str | None) -> Config:
+def client_config(attempts: int, endpoint: str | None) -> Config:
+    """Time limits and retries of a client, for the server at ``endpoint`` (None: AWS)."""
     loopback = urlsplit(endpoint or "").hostname == "127.0.0.1"
     return Config(
         connect_timeout=CONNECT_TIMEOUT,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.errors import RegistryError, ReleaseCorrupt, ReleaseNotFound
+from pipeline.errors import RegistryError, ReleaseCorrupt, ReleaseNotFound, ReleaseUntrusted
 from pipeline.registry.client import ATTEMPTS, is_absent, status
 from pipeline.registry.folder import pulled, verify_folder
 from pipeline.registry.manifest import ABOUT_THE_FILES, MANIFEST, SIGNATURE, File, parse_manifest
@@ -15,6 +15,8 @@ from pipeline.registry.meter import Meter, Tell
 from pipeline.registry.partial import Partial, partial_folder
 from pipeline.registry.release import list_objects, manifest_bytes, object_key, read_manifest
 from pipeline.registry.store import Store, in_parallel
+from pipeline.registry.tombstone import refuse_erased
+from pipeline.registry.trust import check_signature, trusted_manifest
 
 BLOCK = 1 << 20  # bytes read at once
 PART = 8 << 20  # bytes asked for at once by pull
@@ -22,7 +24,7 @@ PART = 8 << 20  # bytes asked for at once by pull
 
 def read(store: Store, release: str, path: str) -> bytes:
     """See Registry.read."""
-    for file in read_manifest(store, release)["files"]:
+    for file in trusted_manifest(store, release)["files"]:
         if file["path"] == path:
             parts: list[bytes] = []
             problem = _stream(store, release, file, parts.append, parts.clear)
@@ -32,14 +34,33 @@ def read(store: Store, release: str, path: str) -> bytes:
     raise ReleaseNotFound(f"release {release} has no file {path}")
 
 
+def read_start(store: Store, release: str, path: str, count: int) -> bytes:
+    """See Registry.read_start."""
+    key = object_key(store, release, path)
+    try:
+        answer = store.client.get_object(Bucket=store.bucket, Key=key, Range=f"bytes=0-{count - 1}")
+    except ClientError as error:
+        if is_absent(error):
+            raise ReleaseNotFound(f"release {release} has no file {path}") from None
+        raise
+    data: bytes = answer["Body"].read()
+    return data
+
+
 def pull(store: Store, release: str, folder: Path | None, tell: Tell | None = None) -> Path:
     """See Registry.pull."""
     target = pulled(release) if folder is None else folder
+    try:
+        refuse_erased(store, release)
+    except BotoCoreError:
+        # What lies here already needs no server.
+        if not target.is_dir():
+            raise
     if _is_here(target, release, replaceable=folder is None):
         return target
     about = {MANIFEST: manifest_bytes(store, release)}
     manifest = parse_manifest(about[MANIFEST], release)
-    if (signature := store.get(object_key(store, release, SIGNATURE))) is not None:
+    if (signature := check_signature(store, release, manifest)) is not None:
         about[SIGNATURE] = signature
     with partial_folder(target, release) as temporary:
         if _is_here(target, release, replaceable=folder is None):
@@ -60,8 +81,10 @@ def _is_here(target: Path, release: str, replaceable: bool) -> bool:
         verify_folder(target, release)
     except ReleaseNotFound:
         return False
-    except ReleaseCorrupt:
+    except ReleaseCorrupt as error:
         if not replaceable and any(target.iterdir()):
+            if isinstance(error, ReleaseUntrusted):
+                raise
             text = f"{target} holds something else than release {release}: name an empty folder"
             raise RegistryError(text) from None
         return False
@@ -139,24 +162,35 @@ def _get_part(store: Store, release: str, file: File, start: int, length: int) -
 
 def verify(store: Store, release: str) -> list[str]:
     """See Registry.verify."""
+    refuse_erased(store, release)
     try:
         manifest = read_manifest(store, release)
     except ReleaseCorrupt as error:
         return [str(error)]
+    try:
+        check_signature(store, release, manifest)
+        trust = []
+    except ReleaseUntrusted as error:
+        trust = [str(error)]
     extra = sorted(set(list_objects(store, release)) - {file["path"] for file in manifest["files"]})
     checked = in_parallel(lambda file: check_object(store, release, file), manifest["files"])
-    problems = [text for _, text in checked if text]
+    problems = trust + [text for _, text in checked if text]
     return problems + [f"extra file {path}" for path in extra if path not in ABOUT_THE_FILES]
 
 
 def verify_sizes(store: Store, release: str, manifest_sha256: str) -> list[str]:
-    """What is wrong with a release that was verified before, as far as a list of it shows: for a
-    rollback, which may not wait for every byte. Raises ReleaseNotFound."""
+    """What is wrong with a release that was verified before, as far as its signature and a list of it
+    show: for a rollback, which may not wait for every byte.
+
+    Raises ReleaseNotFound, ReleaseErased, ReleaseUntrusted.
+    """
+    refuse_erased(store, release)
     data = manifest_bytes(store, release)
     if hashlib.sha256(data).hexdigest() != manifest_sha256:
         return [f"its {MANIFEST} is not the one that was promoted"]
-    sizes = list_objects(store, release)
-    files = parse_manifest(data, release)["files"]
+    manifest = parse_manifest(data, release)
+    check_signature(store, release, manifest)
+    sizes, files = list_objects(store, release), manifest["files"]
     extra = sorted(sizes.keys() - {file["path"] for file in files} - set(ABOUT_THE_FILES))
     return (
         [f"missing file {file['path']}" for file in files if file["path"] not in sizes]

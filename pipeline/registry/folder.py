@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pipeline import paths
+from pipeline import paths, signing
 from pipeline.digests import listing_digest
 from pipeline.errors import ReleaseCorrupt, ReleaseNotFound
-from pipeline.registry.manifest import MANIFEST, differences, digests, list_files, parse_manifest
+from pipeline.registry.manifest import MANIFEST, SIGNATURE, differences, digests, list_files, parse_manifest
 from pipeline.registry.release import checked_id
 
 
@@ -15,16 +15,19 @@ def pulled(release: str) -> Path:
 
 
 def verify_folder(folder: Path, release: str) -> None:
-    """Check that a pulled folder's files give the release's id: no file changed, missing or added.
+    """Check that a pulled folder's files give the release's id, no file changed, missing or added,
+    and that they are signed where this repository trusts a key.
 
     Raises ReleaseNotFound where there is no such folder; ReleaseCorrupt, which names the files
-    where the folder still has its manifest.
+    where the folder still has its manifest; ReleaseUntrusted.
     """
     checked_id(release)
     if not folder.is_dir():
         raise ReleaseNotFound(f"release {release} is not here: moelora pull {release}")
     found = list_files(folder)
     if listing_digest(found)[:16] == release:
+        signature = folder / SIGNATURE
+        signing.check(release, found, signature.read_bytes() if signature.is_file() else None)
         return
     try:
         expected = digests(parse_manifest((folder / MANIFEST).read_bytes(), release))

@@ -13,6 +13,8 @@ from pipeline.registry.release import list_objects, object_key, read_manifest
 from pipeline.registry.removal import refuse_removed
 from pipeline.registry.reuse import copy, find_places
 from pipeline.registry.store import Store, in_parallel
+from pipeline.registry.tombstone import refuse_erased
+from pipeline.registry.trust import put_signature, signature_to_send
 from pipeline.registry.upload import Source, is_there, scan, upload
 
 
@@ -33,12 +35,17 @@ def publish(store: Store, folder: Path, facts: dict[str, Any], tell: Tell | None
     sources = scan(folder)
     manifest = manifest_of([source.file for source in sources])
     release, size = manifest["release"], sum(file["size"] for file in manifest["files"])
+    refuse_erased(store, release)
+    signature = signature_to_send(folder, manifest)
     meter = Meter(size, tell)
     # Not trusted by presence of the manifest alone: what is lost or cut short is sent again.
     absent = _absent(store, release, sources, meter)
     to_send = _copy_known(store, release, absent, meter)
     upload(store, release, to_send, meter)
+    put_signature(store, manifest, signature)
     refuse_removed(store, release)
+    # Again, since it may have been withdrawn while its files were sent.
+    refuse_erased(store, release)
     data = canonical_json(manifest).encode()
     already = store.put(object_key(store, release, MANIFEST), data, IfNoneMatch="*") is None
     if already and read_manifest(store, release) != manifest:

@@ -5,7 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from pipeline.errors import RegistryUnavailable, ReleaseNotFound
+from pipeline.errors import (
+    RegistryUnavailable,
+    ReleaseCorrupt,
+    ReleaseErased,
+    ReleaseNotFound,
+    ReleaseUntrusted,
+)
 from pipeline.registry.address import LOCAL, LOCAL_CONFIG, location, parse
 from pipeline.registry.channel import (
     CHAMPION,
@@ -17,16 +23,18 @@ from pipeline.registry.channel import (
     told_history,
 )
 from pipeline.registry.client import as_registry_errors, connect
-from pipeline.registry.download import pull, read, verify
+from pipeline.registry.download import pull, read, read_start, verify
 from pipeline.registry.history import append
 from pipeline.registry.manifest import Manifest
 from pipeline.registry.meter import Tell
 from pipeline.registry.protection import Protection, read_protection
 from pipeline.registry.publication import Receipt, publish
-from pipeline.registry.release import Release, list_releases, read_manifest
+from pipeline.registry.release import Release, list_releases
 from pipeline.registry.retention import Plan, Pruned, plan_prune, prune
 from pipeline.registry.rollback import roll_back
 from pipeline.registry.store import Store, in_parallel
+from pipeline.registry.tombstone import erase
+from pipeline.registry.trust import trusted_manifest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,8 +85,11 @@ class Registry:
         there are not sent again, and those of the newest releases are copied inside S3; killed at
         any moment, the same call completes it. Of two publishers of the same files both succeed.
 
-        Raises ReleaseCorrupt where a name is unsafe, the files change meanwhile, or the id is
-        taken by another manifest; ReleaseNotFound while the release is being removed.
+        The signature in the folder, if any, is published before the manifest.
+
+        Raises ReleaseUntrusted, ReleaseErased; ReleaseCorrupt where a name is unsafe, the files change
+        meanwhile, or the id is taken by another manifest; ReleaseNotFound while the release is being
+        removed.
         """
         return publish(self.store, folder, facts, tell)
 
@@ -89,10 +100,11 @@ class Registry:
 
     @_registry_errors
     def exists(self, release: str) -> bool:
-        """Whether a release is there, whole as far as its manifest says (see ``verify``)."""
+        """Whether a release is there, whole as far as its manifest says (see ``verify``), and signed
+        where that is asked for: publishing adds the signature. Raises ReleaseErased, ReleaseCorrupt."""
         try:
             self.manifest(release)
-        except ReleaseNotFound:
+        except (ReleaseNotFound, ReleaseUntrusted):
             return False
         return True
 
@@ -100,18 +112,39 @@ class Registry:
     def manifest(self, release: str) -> Manifest:
         """The files of a release, its names safe and its digests giving the release's id.
 
-        Raises ReleaseNotFound, ReleaseCorrupt.
+        Raises ReleaseNotFound, ReleaseErased, ReleaseUntrusted, ReleaseCorrupt.
         """
-        return read_manifest(self.store, release)
+        return trusted_manifest(self.store, release)
 
     @_registry_errors
     def read(self, release: str, path: str) -> bytes:
-        """One file of a release, compared with its digest. Raises ReleaseNotFound, ReleaseCorrupt."""
+        """One file of a release, compared with its digest. Raises what ``manifest`` does."""
         return read(self.store, release, path)
 
     def read_each(self, releases: list[str], path: str) -> dict[str, bytes]:
-        """``read`` of the same file of many releases, several at once."""
-        return dict(in_parallel(lambda release: self.read(release, path), releases))
+        """``read`` of the same file of many releases, several at once; without those that are
+        refused, so that one of them does not hide the others."""
+
+        def read_or_none(release: str) -> bytes | None:
+            try:
+                return self.read(release, path)
+            except (ReleaseCorrupt, ReleaseErased):
+                return None
+
+        return {each: data for each, data in in_parallel(read_or_none, releases) if data is not None}
+
+    @_registry_errors
+    def read_start(self, release: str, path: str, count: int) -> bytes:
+        """The first ``count`` bytes of a file, or all it has, compared with nothing: see ``verify``."""
+        return read_start(self.store, release, path, count)
+
+    @_registry_errors
+    def erase(self, release: str, by: str, reason: str) -> bool:
+        """Withdraw a release for good: its tombstone makes every reader refuse it. Its files stay.
+
+        False where it was withdrawn before.
+        """
+        return erase(self.store, release, by, reason)
 
     @_registry_errors
     def pull(self, release: str, folder: Path | None = None, tell: Tell | None = None) -> Path:
@@ -121,15 +154,17 @@ class Registry:
         ``tell`` gets the bytes that are here and all there will be. What arrived before a crash or a
         failure is not asked for again.
 
-        Raises ReleaseNotFound; ReleaseCorrupt; RegistryError where ``folder`` holds something else.
+        Raises ReleaseNotFound, ReleaseErased, ReleaseUntrusted, ReleaseCorrupt; RegistryError where
+        ``folder`` holds something else.
         """
         return pull(self.store, release, folder, tell)
 
     @_registry_errors
     def verify(self, release: str) -> list[str]:
-        """What is wrong with a published release: a line for each missing, changed or extra file.
+        """What is wrong with a published release: a line for its signature, and for each missing,
+        changed or extra file.
 
-        Reads every byte of it. Raises ReleaseNotFound.
+        Reads every byte of it. Raises ReleaseNotFound, ReleaseErased.
         """
         return verify(self.store, release)
 
@@ -161,7 +196,7 @@ class Registry:
         or ``lost`` after it, all with ``facts``, JSON-able, such as who allowed it and on what grounds.
         A crash between them leaves the intention, and ``history()`` tells what became of it.
 
-        Raises PointerMoved, which names the winner; ReleaseNotFound; ReleaseCorrupt.
+        Raises PointerMoved, which names the winner; ReleaseNotFound, ReleaseErased, ReleaseCorrupt.
         """
         return move(self.store, Move(channel, release, by, reason, event, facts), expected)
 
@@ -170,10 +205,11 @@ class Registry:
         """Point a channel at ``to``, where it pointed before; without it at the release before, past
         all that were rolled back from.
 
-        That release was verified when it was promoted: only its list of files is compared again.
+        That release was verified when it was promoted: only its signature and its list of files are
+        looked at again.
 
         Raises InputError where there is nothing to go back to, ``to`` never was there or no reason
-        is given; PointerMoved, ReleaseNotFound, ReleaseCorrupt.
+        is given; PointerMoved, ReleaseNotFound, ReleaseErased, ReleaseUntrusted, ReleaseCorrupt.
         """
         return roll_back(self.store, channel, to, by, reason)
 

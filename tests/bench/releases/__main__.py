@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.releases import faults, races, rollback, speed
+from tests.bench.releases import faults, races, rollback, speed, tampering
 from tests.bench.releases.server import Server, running
 from tests.bench.table import REPORTS, Row, show
 
-PARTS = ("faults", "races", "speed", "rollback")
+PARTS = ("faults", "races", "speed", "rollback", "tampering")
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,11 @@ class Size:
     twins: int
     megabytes: int
     repeats: int
+    tamperings: int
 
 
-FULL = Size(publishes=200, races=50, twins=5, megabytes=2000, repeats=3)
-QUICK = Size(publishes=10, races=5, twins=1, megabytes=200, repeats=1)
+FULL = Size(publishes=200, races=50, twins=5, megabytes=2000, repeats=3, tamperings=200)
+QUICK = Size(publishes=10, races=5, twins=1, megabytes=200, repeats=1, tamperings=20)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -132,6 +133,10 @@ def rollback_rows(server: Server, folder: Path, size: Size) -> list[Row]:
     taken = rollback.seconds(server, folder, size.megabytes * 250_000, max(3, size.repeats))
     note = f"{size.megabytes // 4} MB a release, {rollback.PROMOTIONS} promotions before"
     return [Row("moelora rollback, s", taken, None, "<=", 2, note)]
+
+
+def tampering_rows(server: Server, folder: Path, size: Size) -> list[Row]:  # noqa: ARG001  # has its own
+    return tampering.rows(size.tamperings)
 
 
 def _first(problems: list[str]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import RegistryUnavailable
+from pipeline.errors import RegistryUnavailable, ReleaseErased
 from pipeline.registry import Registry, connect
 from pipeline.registry.store import Store
 from tests.pipeline.registry.releases import BIG, FACTS, folder_of, put, remove
@@ -68,6 +68,13 @@ def test_each_role_can_do_its_work_and_no_more(by: Callable[[str], Registry], tm
     assert [each.id for each in plan.removed] == [third]
     assert admin.prune(plan, "Eve", "old").removed == (third,)
     assert [each.id for each in reader.releases()] == [first, second]
+
+    for other in (reader, publisher, promoter):
+        refused(other.erase, second, "Ann", "mine")
+    assert admin.erase(second, "Eve", "a patient asked")
+    for other in (reader, publisher, promoter, admin):
+        with pytest.raises(ReleaseErased):
+            other.manifest(second)
 
 
 @pytest.mark.parametrize("role", ["reader", "publisher", "promoter", "admin"])
