@@ -1,0 +1,1 @@
+"""Releases in S3, measured: publishing under faults, promotion, serving."""
