@@ -13,6 +13,9 @@ from pipeline.stage import TELEMETRY_OFF
 
 TOKEN = "MOELORA_SERVE_TOKEN"  # noqa: S105  # the variable's name
 SHORTEST_TOKEN = 16  # characters
+KEEP_ALIVE_S = 75
+"""Idle connections are closed by clients and balancers, which do so within 60 s: were the server the
+first, a request just then under way would be lost."""
 
 
 def token_for(host: str) -> str | None:
@@ -92,5 +95,6 @@ def run(
         # Its lines hold what stands in the address of a request.
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(limits.timeout_s) + 1,
     )

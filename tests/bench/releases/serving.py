@@ -172,7 +172,11 @@ def _served(folder: Path) -> Iterator[Setting]:
             for name in [name for name in os.environ if name.startswith("AWS_") and name not in aws]:
                 del os.environ[name]
             url = "s3://bench/serving"
-            _set_params(base={"model": str(tiny_base(folder / "tiny"))}, publish={"registry": url})
+            _set_params(
+                base={"model": str(tiny_base(folder / "tiny"))},
+                compute={"threads": 1},  # two wait for one another longer than so small a model computes
+                publish={"registry": url},
+            )
             base.prepare(Params.load().base)
             registry = Registry.open(url)
             facts = {"by": "bench", "reason": "bench-releases"}
