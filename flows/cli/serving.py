@@ -74,14 +74,14 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Write the base model with one task's adapter merged into it: a full model for any server."""
-    from pipeline import merge as merging
-    from pipeline.params import Params
-
     if release and folder:
         raise InputError("--release and --folder name two sources: leave one out")
     if to.exists():
         raise InputError(f"{to} is there already: name a new folder")
     source = _existing(folder) if folder else _pulled(release)
+    from pipeline import merge as merging
+    from pipeline.params import Params
+
     ready.prepare_base()
     difference = merging.merge(source, task, to, Params.load())
     if as_json:
