@@ -1,4 +1,4 @@
-"""The proxy of bench-releases in front of a real S3 server: each fault is what it says."""
+"""Parts of bench-releases, small: the proxy's faults are what it says, and rows measure what they say."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 from pipeline.registry import Registry, client
 from pipeline.registry.store import Store
 from tests.bench.releases import __main__ as bench
-from tests.bench.releases import faults, proxy
+from tests.bench.releases import faults, proxy, serving, tampering
 from tests.bench.releases.proxy import Proxy
 from tests.bench.releases.server import BUCKET, Server
 
@@ -114,3 +114,15 @@ def test_what_the_reader_saw_decides_the_row(monkeypatch: pytest.MonkeyPatch, tm
     rows = bench.faults_rows(None, tmp_path, bench.QUICK)  # type: ignore[arg-type]
     assert [row.holds for row in rows] == [False, True, True]
     assert "missing file a" in rows[0].note
+
+
+@pytest.mark.slow
+def test_the_rows_of_serving_are_made() -> None:
+    found = serving.rows(clients=8)
+    assert [row.holds for row in found] == [True, True, True]
+    assert found[1].value is not None and found[1].value > 0
+
+
+def test_the_rows_of_tampering_are_made() -> None:
+    found = tampering.rows(count=5)
+    assert [(row.value, row.holds) for row in found] == [(5, True)]

@@ -1,4 +1,5 @@
-"""Releases against a real SeaweedFS: faults, races, bytes, speed beside ``aws s3 cp``, rollback.
+"""Releases against a real SeaweedFS: faults, races, bytes, speed beside ``aws s3 cp``, rollback, tampering,
+and the server under load.
 
     make bench-releases                        about 20 minutes on 2 cores, 25 GB of disk free
     python -m tests.bench.releases --quick     about 2 minutes: fewer of everything
@@ -16,11 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.releases import faults, races, rollback, speed, tampering
+from tests.bench.releases import faults, races, rollback, serving, speed, tampering
 from tests.bench.releases.server import Server, running
 from tests.bench.table import REPORTS, Row, show
 
-PARTS = ("faults", "races", "speed", "rollback", "tampering")
+PARTS = ("faults", "races", "speed", "rollback", "tampering", "serving")
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,11 @@ class Size:
     megabytes: int
     repeats: int
     tamperings: int
+    clients: int
 
 
-FULL = Size(publishes=200, races=50, twins=5, megabytes=2000, repeats=3, tamperings=200)
-QUICK = Size(publishes=10, races=5, twins=1, megabytes=200, repeats=1, tamperings=20)
+FULL = Size(publishes=200, races=50, twins=5, megabytes=2000, repeats=3, tamperings=200, clients=200)
+QUICK = Size(publishes=10, races=5, twins=1, megabytes=200, repeats=1, tamperings=20, clients=20)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -137,6 +139,10 @@ def rollback_rows(server: Server, folder: Path, size: Size) -> list[Row]:
 
 def tampering_rows(server: Server, folder: Path, size: Size) -> list[Row]:  # noqa: ARG001  # has its own
     return tampering.rows(size.tamperings)
+
+
+def serving_rows(server: Server, folder: Path, size: Size) -> list[Row]:  # noqa: ARG001  # has its own
+    return serving.rows(size.clients)
 
 
 def _first(problems: list[str]) -> str:
