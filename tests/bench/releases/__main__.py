@@ -137,11 +137,11 @@ def rollback_rows(server: Server, folder: Path, size: Size) -> list[Row]:
     return [Row("moelora rollback, s", taken, None, "<=", 2, note)]
 
 
-def tampering_rows(server: Server, folder: Path, size: Size) -> list[Row]:  # noqa: ARG001  # has its own
+def tampering_rows(server: Server, folder: Path, size: Size) -> list[Row]:
     return tampering.rows(size.tamperings)
 
 
-def serving_rows(server: Server, folder: Path, size: Size) -> list[Row]:  # noqa: ARG001  # has its own
+def serving_rows(server: Server, folder: Path, size: Size) -> list[Row]:
     return serving.rows(size.clients)
 
 
