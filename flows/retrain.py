@@ -19,10 +19,10 @@ from prefect.states import Cancelled, Completed, Failed
 
 from flows import inbox, reports, repository, stages
 from pipeline import STAGES, paths
-from pipeline.errors import PipelineError, Stopped
+from pipeline.errors import PipelineError, PointerMoved, ReleaseErased, Stopped
 from pipeline.pages import evaluation
 from pipeline.params import Params
-from pipeline.registry import Registry
+from pipeline.registry import CANDIDATE, Registry
 
 
 @flow(name="retrain", flow_run_name="{batch}", persist_result=False)
@@ -66,7 +66,11 @@ def pull_champion(registry: Registry | None) -> str | None:
     channel = registry.channel() if registry else None
     if registry is None or channel is None:
         return None
-    registry.pull(channel.release)
+    try:
+        registry.pull(channel.release)
+    except ReleaseErased as error:
+        get_run_logger().warning("There is no champion to compare with: %s", error)
+        return None
     return channel.release
 
 
@@ -149,7 +153,7 @@ def keep(batch: str) -> repository.Kept:
 
 
 def announce(batch: str, kept: repository.Kept) -> None:
-    """Tell the registry's history and Prefect's automations of a new candidate, once."""
+    """Point `candidate` at a new release and tell Prefect's automations, once."""
     release, registry = reports.read("publish")["release"], open_registry()
     verdict = reports.read("gate")["verdict"]
     if release is None or registry is None:
@@ -159,8 +163,19 @@ def announce(batch: str, kept: repository.Kept) -> None:
     if any(entry["event"] == "candidate" and entry["release"] == release for entry in registry.history()):
         return
     facts = {"batch": batch, "branch": kept.branch, "git_commit": kept.commit, "flow_run": str(flow_run.id)}
-    registry.append_history("candidate", release, repository.actor(), f"retraining {batch}", **facts)
+    nominate(registry, release, f"retraining {batch}", facts)
     emit_event("adapter.candidate", resource=_resource(release), payload=facts | {"verdict": verdict})
+
+
+def nominate(registry: Registry, release: str, reason: str, facts: dict[str, Any]) -> None:
+    """Point `candidate` at a new release, after whoever else does so at the same time."""
+    while True:
+        try:
+            before = registry.channel(CANDIDATE)
+            registry.move(CANDIDATE, release, repository.actor(), reason, before, "candidate", facts)
+            return
+        except PointerMoved:
+            continue
 
 
 def conclude(ran: list[str]) -> "State[Any]":
