@@ -12,8 +12,9 @@ and the group by nothing.
 """
 
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +26,7 @@ from flows import repository
 from flows.stores import Store, stores
 from pipeline import STAGES, paths
 from pipeline.erase import SHARD_DIGITS, Finder, RawFile, derived_folders, raw_files
-from pipeline.errors import PipelineError
+from pipeline.errors import InputError, PipelineError
 from pipeline.files import write_atomically
 from pipeline.params import Params
 from pipeline.registry import Lock, Registry
@@ -35,6 +36,9 @@ BY_SHARD = (str(paths.INGESTED), str(paths.QUARANTINE), str(paths.DEIDENTIFIED))
 
 MADE = ("data/", "models/")
 """Outputs that hold data, or what was learnt from it; reports hold counts alone."""
+
+JOURNAL = paths.SCRATCH / "erasing.json"
+"""MD5s of the objects that are being deleted."""
 
 PAGES = (paths.EVALUATION_PAGE, paths.TRENDS_PAGE)
 
@@ -92,7 +96,7 @@ class Plan:
         if any(each.rewritten.whole for each in self.raw):
             lines.append("inbox: a file that is removed is damaged, so that it cannot be rewritten")
         for shard in self.unreadable:
-            lines.append(f"by hand: shard {shard} of the inbox is of no kind that is read, and spells the id")
+            lines.append(f"by hand: shard {shard} of the inbox is of no kind that is read, and may hold it")
         lines += [f"checkout: {path} is removed" for path in self.paths]
         lines += [f"DVC {name}: {len(each)} objects" for name, each in self.objects.items() if each]
         lines += [told_lock(lock) for lock in self.locked]
@@ -109,31 +113,38 @@ class Plan:
             return ["nothing of this group is here, in DVC's remotes or in the registry"]
         return [
             *lines,
-            "not reached: other clones, where this is to be run too, backups and exports",
+            "not reached: other clones, where this is to be run too, backups, exports, and the folders that "
+            "files came from: `retrain --inbox` would bring them back",
         ]
 
 
 def plan(finder: Finder, registry: Registry | None) -> Plan:
-    """Look everywhere, change nothing. Raises RegistryError, PipelineError, DeidKeyError."""
+    """Look everywhere, change nothing. Raises RegistryError, PipelineError, DeidKeyError; InputError in
+    a clone without its inbox, where other patients' rows would go with the files."""
     params = Params.load()
+    if repository.INBOX_TRACKING.is_file() and not any(path.is_file() for path in paths.INBOX.rglob("*")):
+        raise InputError(f"{paths.INBOX} is not here: dvc pull {paths.INBOX}")
     raw, unreadable = raw_files(finder, params)
     found, other_remotes = stores()
     contents = _Contents(found, finder)
     shards = sorted({each.shard for each in raw} | contents.shards)
     concerned = contents.closure(set(shards), list(_locks(found)))
+    begun = _journal()
     objects = {
-        store.name: sorted(contents.of[store.name] & concerned, key=lambda md5: (md5 in contents.held, md5))
+        store.name: sorted(
+            contents.of[store.name] & (concerned | begun), key=lambda md5: (md5 in contents.held, md5)
+        )
         for store in found
     }
     locked = [lock for store in found for md5 in objects[store.name] if (lock := store.lock(md5))]
     releases, untold = _releases(registry, set(shards), contents.known) if registry else ([], [])
-    anything = bool(shards or concerned or releases)
+    anything = bool(shards or concerned or begun or releases) or _is_here(finder)
     champion = registry.channel() if registry else None
     return Plan(
         raw,
         unreadable,
         shards,
-        _paths(releases) if anything else [],
+        (_paths() if anything else []) + _pulled(releases, registry),
         found,
         objects,
         locked,
@@ -156,13 +167,19 @@ def apply(planned: Plan, registry: Registry | None, by: str, reason: str) -> dic
             each.path.chmod(0o600)
     if planned.raw:
         repository.track_inbox()
+        if any(store.name.startswith("remote ") for store in planned.stores):
+            # Before what it replaces goes: a run that fails must not leave a remote without an inbox.
+            repository.dvc("push", str(repository.INBOX_TRACKING))
     for path in planned.paths:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     locked, deleted = [], {}
+    # What is left to do cannot be found again once a part is gone.
+    _write_journal({md5 for each in planned.objects.values() for md5 in each})
     for store in planned.stores:
         refused = [lock for md5 in planned.objects[store.name] if (lock := store.delete(md5))]
         deleted[store.name] = len(planned.objects[store.name]) - len(refused)
         locked += refused
+    _write_journal(set())
     return {
         "objects": deleted,
         "locked": [lock._asdict() for lock in locked],
@@ -190,6 +207,7 @@ class _Contents:
         self.held: set[str] = set()
         self.shards: set[str] = set()
         self.known: set[str] = set()
+        self.shard_of: dict[str, str] = {}
         self.folders: dict[str, list[dict[str, str]]] = {}
         seen: set[str] = set()
         for store in found:
@@ -207,6 +225,7 @@ class _Contents:
             return
         shard = sha256(data).hexdigest()[:SHARD_DIGITS]
         self.known.add(shard)
+        self.shard_of[md5] = shard
         if finder.holds(data):
             self.held.add(md5)
             self.shards.add(shard)
@@ -216,7 +235,9 @@ class _Contents:
 
         What was made with another key is known by the name of its shard.
         """
-        concerned = set(self.held)
+        # A raw file of the inbox that is read by its name there may not be known by its content.
+        self.held.update(md5 for md5, shard in self.shard_of.items() if shard in shards)
+        concerned, whole = set(self.held), set[str]()
         for entries in self.folders.values():
             concerned.update(each["md5"] for each in entries if Path(each["relpath"]).stem in shards)
         before = -1
@@ -227,15 +248,14 @@ class _Contents:
                     concerned.add(md5)
             for lock in locks:
                 if not concerned.isdisjoint(dep.get("md5") for dep in lock.get("deps", [])):
-                    concerned.update(self._made(lock))
-        return concerned
+                    made = [o for o in lock.get("outs", []) if o["path"].startswith(MADE) and "md5" in o]
+                    concerned.update(out["md5"] for out in made)
+                    whole.update(out["md5"] for out in made if out["path"] not in BY_SHARD)
+        # A file that some other run made as well, such as an adapter's settings, tells of nobody.
+        return concerned | (self._files_of(whole) - self._files_of(self.folders.keys() - concerned))
 
-    def _made(self, lock: dict[str, Any]) -> Iterator[str]:
-        for out in lock.get("outs", []):
-            if out["path"].startswith(MADE) and "md5" in out:
-                yield out["md5"]
-                if out["path"] not in BY_SHARD:
-                    yield from (each["md5"] for each in self.folders.get(out["md5"], []))
+    def _files_of(self, folders: Iterable[str]) -> set[str]:
+        return {each["md5"] for folder in folders for each in self.folders.get(folder, [])}
 
 
 def _locks(found: list[Store]) -> Iterator[dict[str, Any]]:
@@ -255,21 +275,55 @@ def _locks(found: list[Store]) -> Iterator[dict[str, Any]]:
 
 def _releases(registry: Registry, shards: set[str], known: set[str]) -> tuple[list[str], list[str]]:
     """Releases made of one of ``shards``, and those made of files that nobody could look into."""
-    lineages = registry.read_each([each.id for each in registry.releases()], "lineage.json")
-    inputs = {release: set(json.loads(data).get("inputs", [])) for release, data in lineages.items()}
-    concerned = sorted(release for release, each in inputs.items() if each & shards)
-    untold = sorted(r for r, each in inputs.items() if not each & shards and not each <= known)
+    lineages = registry.read_unchecked(registry.ids(), "lineage.json")
+    inputs = {release: _inputs(data) for release, data in lineages.items()}
+    concerned = sorted(release for release, each in inputs.items() if each and each & shards)
+    untold = sorted(r for r, each in inputs.items() if each is None or not (each & shards or each <= known))
     return concerned, untold
 
 
-def _paths(releases: list[str]) -> list[Path]:
+def _inputs(lineage: bytes | None) -> set[str] | None:
+    """The shards that a release was made of; None where that cannot be read."""
+    try:
+        return set(json.loads(lineage or b"")["inputs"])
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def _is_here(finder: Finder) -> bool:
+    """Whether a file that the stages made here holds the group."""
+    files = (path for folder in _paths() for path in ([folder] if folder.is_file() else folder.rglob("*")))
+    return any(finder.holds(path.read_bytes()) for path in files if path.is_file())
+
+
+def _pulled(releases: list[str], registry: Registry | None) -> list[Path]:
+    """Copies of releases that are withdrawn, or will be, whole or not."""
+    found = []
+    for path in sorted((paths.cache_root() / "open/releases").glob("*")):
+        named = re.search(r"[0-9a-f]{16}", path.name)
+        if named and (named[0] in releases or (registry and registry.is_erased(named[0]))):
+            found.append(path)
+    return found
+
+
+def _journal() -> set[str]:
+    """MD5s that a run which was cut short had still to delete."""
+    return set(json.loads(JOURNAL.read_text())) if JOURNAL.is_file() else set()
+
+
+def _write_journal(objects: set[str]) -> None:
+    if objects:
+        write_atomically(JOURNAL, json.dumps(sorted(objects)).encode())
+    else:
+        JOURNAL.unlink(missing_ok=True)
+
+
+def _paths() -> list[Path]:
     """What of this checkout and its cache is made of the inbox, or may be, as far as it is there."""
     cache = paths.cache_root()
     found = derived_folders() + [page for page in PAGES if page.exists()]
     opened = [path for path in (cache / "open").glob("*") if path.name not in ("base", "releases")]
     found += [path for path in (cache / "raw", *sorted(opened)) if path.exists()]
-    pulled = (cache / "open/releases" / release for release in releases)
-    found += [path for path in pulled if path.exists()]
     # DVC's list of what a remote holds would keep it from sending anything again.
     others = (paths.SCRATCH / "reproduce", paths.SCRATCH / "dvc")
     return found + [path for path in others if path.exists()]

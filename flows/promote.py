@@ -94,7 +94,11 @@ def _promote(
         by, reason, confirmed = approval.by, approval.reason, approval.confirmed
         confirm_other_comparison = confirm_other_comparison or approval.confirm_other_comparison
     now = move(registry, release, gate, before, by, reason, confirmed, confirm_other_comparison, channel)
-    branch = mark(registry, release)
+    try:
+        branch = mark(registry, release)
+    except (PipelineError, KeyError) as error:  # the pointer has moved: that is what there is to tell
+        branch = None
+        get_run_logger().warning("The commit of release %s is not tagged: %s", release, error)
     resource = {"prefect.resource.id": f"moelora.release.{release}"}
     emit_event("adapter.promoted", resource=resource, payload={"channel": channel, "by": by})
     get_run_logger().info(

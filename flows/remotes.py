@@ -23,7 +23,7 @@ def remotes() -> dict[str, dict[str, str]]:
                 found.setdefault(quoted.strip('"'), {}).update(parser[section])
     for options in found.values():
         if "://" not in options.get("url", "://"):
-            options["url"] = str((FOLDER / options["url"]).resolve())
+            options["url"] = str((FOLDER / Path(options["url"]).expanduser()).resolve())
     return found
 
 

@@ -50,7 +50,10 @@ def prepare() -> None:
     for line in repository.uncommitted_code():
         log.warning("Not committed, so the branch of this run will not hold it: %s", line)
     repository.track_inbox()
-    champion = pull_champion(open_registry())
+    registry = open_registry()
+    champion = pull_champion(registry)
+    if registry and (reference := Params.load().evaluate.reference):
+        registry.pull(reference)  # which asks whether it was withdrawn, and copies nothing that is here
     if champion and champion == reports.read("publish").get("release") and not repository.changed():
         # Compared with itself it would become another release of the same adapter.
         log.info("The champion %s was made here, and nothing has changed since.", champion)
@@ -67,7 +70,7 @@ def pull_champion(registry: Registry | None) -> str | None:
     if registry is None or channel is None:
         return None
     try:
-        registry.pull(channel.release)
+        registry.pull(channel.release, manifest_sha256=channel.manifest_sha256)
     except ReleaseErased as error:
         get_run_logger().warning("There is no champion to compare with: %s", error)
         return None

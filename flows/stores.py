@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from flows import remotes, repository
+from pipeline import paths
 from pipeline.registry import Lock, Objects
 
 FILES = "files/md5/"
@@ -84,14 +85,15 @@ class BucketStore:
 
 
 def stores() -> tuple[list[Store], list[str]]:
-    """Every store that can be reached from here, and the remotes of kinds that cannot."""
+    """Every store that can be reached from here, and the remotes of kinds that cannot, or on a disk that
+    is not here."""
     found: list[Store] = [FolderStore("cache", Path(repository.dvc("cache", "dir")))]
     others = []
     for name, options in sorted(remotes.remotes().items()):
         url = options.get("url", "")
         if url.startswith("s3://"):
             found.append(BucketStore(f"remote {name}", Objects.open(url, options)))
-        elif "://" in url:
+        elif "://" in url or not (Path(url).is_dir() or Path(url).is_relative_to(paths.SCRATCH.resolve())):
             others.append(f"remote {name} at {url}")
         else:
             found.append(FolderStore(f"remote {name}", Path(url)))

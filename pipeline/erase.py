@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import zstandard
 
 from pipeline import key, paths
 from pipeline.digests import file_digest
-from pipeline.errors import PipelineError
+from pipeline.errors import InputError, PipelineError
 from pipeline.ingest import formats
 from pipeline.ingest.formats import LINE, REASON
 from pipeline.ingest.rows import field_names
@@ -60,11 +61,14 @@ class Finder:
     def of(cls, group: str, params: Params) -> "Finder":
         """The finder of a raw ``group_id``, with the key in use.
 
-        Raises DeidKeyError where the key is missing, or is not the one the data here was made with.
+        Raises DeidKeyError where the key is missing, or is not the one the data here was made with,
+        InputError where the id is empty: every text would spell it.
         """
         from pipeline.deidentify import _group
         from pipeline.deidentify.drawing import pseudonym
 
+        if not any(letter.isalnum() for letter in group):
+            raise InputError("the group's id is empty: name a group_id")
         secret = key.load(file_digest(path)[:SHARD_DIGITS] for path in _included(params))
         if paths.KEY_ID.is_file():
             key.check_key_id(secret)
@@ -75,7 +79,8 @@ class Finder:
         """Whether a file of any stage holds a record of the group."""
         if data[:4] == PARQUET:
             return self._in_parquet(data)
-        found = _as_text(data)
+        names = {name for each in self.mappings for names in field_names(each).values() for name in names}
+        found = _as_text(data, names)
         if found is None:
             return False
         file_format, compression = found
@@ -122,7 +127,10 @@ class Finder:
             own=(group == self.group).fill_null(False), unread=pl.col(REASON).is_not_null()
         )
         own, unread = set(marks["own"].arg_true()), marks["unread"].arg_true().to_list()
-        own.update(at for at, raw in zip(unread, rows.raw(unread), strict=True) if self.mentions(raw))
+        for run in _runs(unread):
+            # A record that is broken over several lines is as many unreadable rows, and spells the id once.
+            if any(self.mentions(raw) for raw in rows.raw(run)):
+                own.update(run)
         return rows, sorted(own)
 
     def _in_parquet(self, data: bytes) -> bool:
@@ -155,13 +163,13 @@ class RawFile:
 
 def raw_files(finder: Finder, params: Params) -> tuple[list[RawFile], list[str]]:
     """The files of the inbox that hold the group, and the shards of files of other kinds that spell
-    its id, which nothing here can read."""
+    its id or are no text, which nothing here can read."""
     found, unreadable = [], []
     for path in _inbox():
         data = path.read_bytes()
         shard = file_digest(path)[:SHARD_DIGITS]
         if formats.kind(path.name) is None:
-            if finder.mentions(data.decode("utf-8", "replace")):
+            if b"\0" in data[:4096] or finder.mentions(data.decode("utf-8", "replace")):
                 unreadable.append(shard)
             continue
         below = path.relative_to(paths.INBOX)
@@ -172,11 +180,19 @@ def raw_files(finder: Finder, params: Params) -> tuple[list[RawFile], list[str]]
     return found, sorted(unreadable)
 
 
+def _runs(places: Sequence[int]) -> Iterator[list[int]]:
+    """Places next to each other, together."""
+    for _, run in groupby(enumerate(places), lambda pair: pair[1] - pair[0]):
+        yield [place for _, place in run]
+
+
 def derived_folders() -> list[Path]:
     """Everything in this checkout that is made of the inbox, as far as it is there."""
     folders = [paths.INGESTED, paths.QUARANTINE, paths.DEIDENTIFIED, paths.SPLIT, paths.RESAMPLED]
     folders += [paths.PREDICTIONS, paths.ADAPTER, paths.RELEASE]
-    return [folder for folder in folders if folder.exists()]
+    # Beside each, what a stage that was killed had begun.
+    begun = [path for folder in folders for path in sorted(folder.parent.glob(f".{folder.name}.*"))]
+    return [folder for folder in folders + begun if folder.exists()]
 
 
 def _inbox() -> Iterator[Path]:
@@ -187,8 +203,9 @@ def _included(params: Params) -> Iterable[Path]:
     return (path for path in _inbox() if any(fnmatchcase(path.name, each) for each in params.ingest.include))
 
 
-def _as_text(data: bytes) -> tuple[str, str | None] | None:
-    """Format and compression of a raw file by its content, or None where it can be no file of records."""
+def _as_text(data: bytes, names: set[str]) -> tuple[str, str | None] | None:
+    """Format and compression of a raw file by its content, or None where it can be no file of records,
+    whose fields have ``names``."""
     compression = next((name for magic, name in MAGIC.items() if data.startswith(magic)), None)
     try:
         content = _decompressed(data, compression)
@@ -206,7 +223,7 @@ def _as_text(data: bytes) -> tuple[str, str | None] | None:
     except ValueError:
         return "jsonl", compression
     # A report is one document over many lines; a line of its own may be a record.
-    is_record = isinstance(whole, dict) and not whole.keys().isdisjoint(RECORD_SCHEMA)
+    is_record = isinstance(whole, dict) and not whole.keys().isdisjoint(names | RECORD_SCHEMA.keys())
     return ("jsonl", compression) if is_record else None
 
 

@@ -79,7 +79,7 @@ def _publish(params: Params, progress: Progress) -> Report:
                 done, total, f"uploading, {done / 1e6:.0f} of {total / 1e6:.0f} MB"
             ),
         )
-    if gate["verdict"] == "overridden" and not receipt.already:
+    if gate["verdict"] == "overridden" and not _is_told(registry, receipt.release):
         registry.append_history("overridden", receipt.release, **gate["override"])
     progress.update(1, 1, f"release {receipt.release}")
     progress.count(files_uploaded=receipt.uploaded, files_copied=receipt.copied)
@@ -90,6 +90,11 @@ def _publish(params: Params, progress: Progress) -> Report:
         "bytes": receipt.bytes,
         "reason": None,
     }
+
+
+def _is_told(registry: Registry, release: str) -> bool:
+    """Whether the history says already that the gate was overridden."""
+    return any(each["event"] == "overridden" and each["release"] == release for each in registry.history())
 
 
 def _unpublished(reason: str) -> Report:

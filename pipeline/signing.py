@@ -16,6 +16,7 @@ manifest.json is left out of the statement: it says the same, and the two are co
 import io
 import os
 import tempfile
+import threading
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -24,6 +25,8 @@ from typing import Any
 from pipeline import paths
 from pipeline.errors import InputError, ParamsError, ReleaseUntrusted
 from pipeline.files import write_atomically
+
+_printing = threading.Lock()
 
 VARIABLE = "MOELORA_SIGNING_KEY"
 SIGNATURE = "manifest.sig"
@@ -191,7 +194,9 @@ def _verifier(key: Path) -> Any:
 def _verified(verifier: Any, path: Path) -> dict[str, str]:
     from model_signing._signing.sign_sigstore_pb import Signature
 
-    with redirect_stdout(io.StringIO()):  # it prints notes, and standard output may be a machine's
+    # It prints notes, and standard output may be a machine's; one thread at a time, since each would
+    # otherwise put back what another had put there.
+    with _printing, redirect_stdout(io.StringIO()):
         manifest = verifier.verify(Signature.read(path))
     resources = list(manifest.resource_descriptors())
     if any(resource.digest.algorithm != "sha256" for resource in resources):

@@ -42,7 +42,9 @@ def shapes(start: bytes, size: int) -> Shapes:
         found = {name: tuple(each["shape"]) for name, each in named.items()}
         spans = sorted((*each["data_offsets"], name) for name, each in named.items())
         widths = {name: _BITS[each["dtype"]] * math.prod(found[name]) for name, each in named.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
+        if any(type(place) is not int for begin, stop, _ in spans for place in (begin, stop)):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("its header is damaged") from None
     at = 0
     for begin, stop, name in spans:

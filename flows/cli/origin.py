@@ -149,7 +149,7 @@ def erase(
     with repository.one_at_a_time():
         params = Params.load()
         registry = None if params.publish.registry is None else ready.registry()
-        wanted = sys.stdin.readline().rstrip("\n") if group == "-" else group
+        wanted = sys.stdin.readline().rstrip("\r\n") if group == "-" else group
         plan = erasure.plan(Finder.of(wanted, params), registry)
         done = erasure.apply(plan, registry, by or repository.actor(), reason) if apply else None
     if as_json:

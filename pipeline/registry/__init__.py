@@ -32,7 +32,6 @@ from pipeline.registry.objects import Lock, Objects
 from pipeline.registry.publication import Receipt
 from pipeline.registry.registry import Registry
 from pipeline.registry.release import Release, is_release_id
-from pipeline.registry.removal import Locked
 from pipeline.registry.retention import Plan, Pruned
 from pipeline.registry.upload import PART
 
@@ -50,7 +49,6 @@ __all__ = [
     "Channel",
     "File",
     "Lock",
-    "Locked",
     "Manifest",
     "Objects",
     "Plan",

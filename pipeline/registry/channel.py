@@ -107,6 +107,8 @@ def move(store: Store, wish: Move, expected: Channel | None, promoted_manifest: 
     # After the intention, which a prune looks for before it removes anything.
     refuse_removed(store, wish.release)
     refuse_erased(store, wish.release)
+    if hashlib.sha256(manifest_bytes(store, wish.release)).hexdigest() != manifest:
+        raise ReleaseCorrupt(f"release {wish.release} changed meanwhile: moelora verify {wish.release}")
     pointer = {name: facts[name] for name in ("release", "manifest_sha256", "previous", "by", "reason")}
     pointer |= {"at": datetime.now(UTC).isoformat(), "intention": intention}
     now = _swap(store, key, wish.channel, pointer, expected)

@@ -42,7 +42,7 @@ def connect(config: Path | None = None, attempts: int = ATTEMPTS) -> Any:
         client = Session(botocore_session=session).client(
             "s3", endpoint_url=endpoint, config=client_config(attempts, endpoint)
         )
-    except BotoCoreError as error:
+    except (BotoCoreError, ValueError) as error:
         raise RegistryUnavailable(f"The S3 configuration cannot be used: {error}. {_REMEDY}") from error
     return client
 

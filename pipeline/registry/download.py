@@ -8,7 +8,7 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.errors import RegistryError, ReleaseCorrupt, ReleaseNotFound, ReleaseUntrusted
-from pipeline.registry.client import ATTEMPTS, is_absent, status
+from pipeline.registry.client import ATTEMPTS, status
 from pipeline.registry.folder import pulled, verify_folder
 from pipeline.registry.manifest import ABOUT_THE_FILES, MANIFEST, SIGNATURE, File, parse_manifest
 from pipeline.registry.meter import Meter, Tell
@@ -19,6 +19,7 @@ from pipeline.registry.tombstone import refuse_erased
 from pipeline.registry.trust import check_signature, trusted_manifest
 
 BLOCK = 1 << 20  # bytes read at once
+WHOLE = 64 << 20  # bytes of a file that is read into memory, at most
 PART = 8 << 20  # bytes asked for at once by pull
 
 
@@ -26,6 +27,8 @@ def read(store: Store, release: str, path: str) -> bytes:
     """See Registry.read."""
     for file in trusted_manifest(store, release)["files"]:
         if file["path"] == path:
+            if file["size"] > WHOLE:
+                raise ReleaseCorrupt(f"release {release}: {path} has more than {WHOLE} bytes")
             parts: list[bytes] = []
             problem = _stream(store, release, file, parts.append, parts.clear)
             if problem is not None:
@@ -40,16 +43,24 @@ def read_start(store: Store, release: str, path: str, count: int) -> bytes:
     try:
         answer = store.client.get_object(Bucket=store.bucket, Key=key, Range=f"bytes=0-{count - 1}")
     except ClientError as error:
-        if is_absent(error):
+        if store.lacks(key, error):
             raise ReleaseNotFound(f"release {release} has no file {path}") from None
         raise
     data: bytes = answer["Body"].read()
     return data
 
 
-def pull(store: Store, release: str, folder: Path | None, tell: Tell | None = None) -> Path:
+def pull(
+    store: Store,
+    release: str,
+    folder: Path | None,
+    tell: Tell | None = None,
+    manifest_sha256: str | None = None,
+) -> Path:
     """See Registry.pull."""
     target = pulled(release) if folder is None else folder
+    if not target.name or (target.exists() and not target.is_dir()):
+        raise RegistryError(f"{target} is no new or empty folder: name one")
     try:
         refuse_erased(store, release)
     except BotoCoreError:
@@ -57,8 +68,10 @@ def pull(store: Store, release: str, folder: Path | None, tell: Tell | None = No
         if not target.is_dir():
             raise
     if _is_here(target, release, replaceable=folder is None):
+        _check_promoted(release, (target / MANIFEST).read_bytes(), manifest_sha256)
         return target
     about = {MANIFEST: manifest_bytes(store, release)}
+    _check_promoted(release, about[MANIFEST], manifest_sha256)
     manifest = parse_manifest(about[MANIFEST], release)
     if (signature := check_signature(store, release, manifest)) is not None:
         about[SIGNATURE] = signature
@@ -66,6 +79,7 @@ def pull(store: Store, release: str, folder: Path | None, tell: Tell | None = No
         if _is_here(target, release, replaceable=folder is None):
             return target
         partial = Partial(temporary)
+        _check_sizes(store, release, manifest["files"])
         _fetch(store, release, manifest["files"], partial, tell)
         for name, data in about.items():
             (partial.files / name).write_bytes(data)
@@ -73,6 +87,28 @@ def pull(store: Store, release: str, folder: Path | None, tell: Tell | None = No
             shutil.rmtree(target)
         partial.files.rename(target)
     return target
+
+
+def _check_promoted(release: str, manifest: bytes, promoted: str | None) -> None:
+    """Raise ReleaseCorrupt unless this is the manifest that a channel was moved to: an id of 16 digits
+    alone could be met by other files of somebody who may publish."""
+    if promoted is not None and hashlib.sha256(manifest).hexdigest() != promoted:
+        raise ReleaseCorrupt(f"release {release}: its {MANIFEST} is not the one that was promoted")
+
+
+def _check_sizes(store: Store, release: str, files: list[File]) -> None:
+    """Raise ReleaseCorrupt unless S3 lists each file with the size that the manifest claims: no room is
+    made here for what is not there."""
+    sizes = list_objects(store, release)
+    problems = [
+        f"missing file {file['path']}"
+        if file["path"] not in sizes
+        else f"changed file {file['path']}: {sizes[file['path']]} bytes instead of {file['size']}"
+        for file in files
+        if sizes.get(file["path"]) != file["size"]
+    ]
+    if problems:
+        raise ReleaseCorrupt(f"release {release}: {'; '.join(problems)}")
 
 
 def _is_here(target: Path, release: str, replaceable: bool) -> bool:
@@ -136,11 +172,10 @@ def _fetch_parts(
 def _get_part(store: Store, release: str, file: File, start: int, length: int) -> bytes | str:
     """Bytes of a file from ``start``, or what is wrong with it."""
     wanted = {"Range": f"bytes={start}-{start + length - 1}"} if length else {}
+    key = object_key(store, release, file["path"])
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            answer = store.client.get_object(
-                Bucket=store.bucket, Key=object_key(store, release, file["path"]), **wanted
-            )
+            answer = store.client.get_object(Bucket=store.bucket, Key=key, **wanted)
             ranged = answer.get("ContentRange")
             size = int(ranged.rpartition("/")[2]) if ranged else answer["ContentLength"]
             if size != file["size"]:
@@ -149,7 +184,7 @@ def _get_part(store: Store, release: str, file: File, start: int, length: int) -
             data: bytes = answer["Body"].read()
             return data
         except ClientError as error:
-            if is_absent(error):
+            if store.lacks(key, error):
                 return f"missing file {file['path']}"
             if status(error) == 416:
                 return f"changed file {file['path']}: fewer than {file['size']} bytes"
@@ -220,7 +255,7 @@ def _stream(
         try:
             body = store.client.get_object(Bucket=store.bucket, Key=key)["Body"]
         except ClientError as error:
-            if is_absent(error):
+            if store.lacks(key, error):
                 return f"missing file {file['path']}"
             raise
         digest, size = hashlib.sha256(), 0

@@ -5,6 +5,7 @@ Where the mover was killed between them, or could not write the second, a reader
 the pointer and from ``replaces``, which chains each intention to the one of the move before.
 """
 
+import hashlib
 import json
 import secrets
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from pipeline.registry.store import Store, in_parallel
 
 Entry = dict[str, Any]
 
+DIGITS = 32  # of the digest in an entry's id; entries of before had 8 random ones
+
 LOST = "lost"
 """Outcome of an intention that somebody else's move came before."""
 
@@ -24,9 +27,10 @@ LOST = "lost"
 def append(store: Store, event: str, release: str | None, by: str, reason: str, **facts: Any) -> str:
     """See Registry.append_history."""
     now = datetime.now(UTC)
-    entry = f"{key_time(now)}-{secrets.token_hex(4)}"
     body = facts | {"event": event, "release": release, "by": by, "reason": reason, "at": now.isoformat()}
-    key, data = _key(store, entry), canonical_json(body).encode()
+    data = canonical_json(body | {"nonce": secrets.token_hex(8)}).encode()
+    entry = f"{key_time(now)}-{_digest(data)}"
+    key = _key(store, entry)
     if store.put(key, data, IfNoneMatch="*") is None and store.get(key) != data:
         raise RegistryError(f"history entry {entry} exists already: do it again")
     return entry
@@ -41,8 +45,13 @@ def read_entries(store: Store, since: datetime | None = None) -> list[Entry]:
 
 
 def read_entry(store: Store, entry: str) -> Entry | None:
-    """One entry by its id, or None where there is none."""
-    return _parse(entry, store.get(_key(store, entry)))
+    """One entry by its id, or None where there is none. Raises RegistryError where it was overwritten:
+    its id holds its digest, so that a pointer vouches for the whole way back from it."""
+    data = store.get(_key(store, entry))
+    told = entry.rpartition("-")[2]
+    if data is not None and len(told) == DIGITS and told != _digest(data):
+        raise RegistryError(f"history entry {entry} was overwritten: an administrator looks")
+    return _parse(entry, data)
 
 
 def has_entry(store: Store, event: str, release: str) -> bool:
@@ -106,6 +115,10 @@ def key_time(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
 
 
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:DIGITS]
+
+
 def _key(store: Store, entry: str) -> str:
     return store.key("history", f"{entry}.json")
 
@@ -115,6 +128,8 @@ def _parse(entry: str, body: bytes | None) -> Entry | None:
         return None
     try:
         found: Entry = json.loads(body)
+        if not found.keys() >= {"event", "release", "by", "reason", "at"}:
+            raise ValueError
         return found | {"id": entry}
-    except (ValueError, TypeError):
-        raise RegistryError(f"history entry {entry} holds no JSON object: an administrator looks") from None
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise RegistryError(f"history entry {entry} is none: an administrator looks") from None

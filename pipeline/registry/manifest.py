@@ -55,7 +55,7 @@ def parse_manifest(data: bytes, release: str) -> Manifest:
     try:
         manifest: Manifest = json.loads(data)
         _check(manifest, release)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ReleaseCorrupt(f"release {release}: {MANIFEST} is malformed") from None
     return manifest
 

@@ -72,7 +72,7 @@ class Objects:
 
     def delete(self, key: str) -> Lock | None:
         """Delete every version of an object; the lock that forbids it, or None where it is gone."""
-        whole = self._prefix + key
+        whole, refused = self._prefix + key, None
         with as_registry_errors(self.address):
             for version in self._versions(whole):
                 try:
@@ -81,8 +81,8 @@ class Objects:
                     if status(error) not in (400, 403):
                         raise
                     code = error.response["Error"].get("Code", "refused")
-                    return self._lock(whole, version) or Lock(key, code, None)
-        return None
+                    refused = refused or self._lock(whole, version) or Lock(key, code, None)
+        return refused
 
     def _versions(self, key: str) -> list[dict[str, str]]:
         pages = self._client.get_paginator("list_object_versions")
@@ -90,21 +90,34 @@ class Objects:
             {"VersionId": item["VersionId"]}
             for page in pages.paginate(Bucket=self._bucket, Prefix=key)
             for item in (*page.get("Versions", []), *page.get("DeleteMarkers", []))
-            if item["Key"] == key and item.get("VersionId") not in (None, "null")
+            if item["Key"] == key and item.get("VersionId") is not None
         ]
-        return found or [{}]
+        return found if found and self._keeps_versions() else [{}]
+
+    def _keeps_versions(self) -> bool:
+        """Whether a deletion without a version leaves what it deletes: also of objects that are older
+        than the bucket's versions, whose version is called "null"."""
+        try:
+            return "Status" in self._client.get_bucket_versioning(Bucket=self._bucket)
+        except ClientError:
+            return True
 
     def _lock(self, key: str, version: dict[str, str]) -> Lock | None:
-        name = key.removeprefix(self._prefix)
-        try:
-            held = self._client.get_object_legal_hold(Bucket=self._bucket, Key=key, **version)["LegalHold"]
-            if held["Status"] == "ON":
-                return Lock(name, "LEGAL HOLD", None)
-        except (ClientError, KeyError):  # buckets without locks answer so
-            pass
-        try:
-            kept = self._client.get_object_retention(Bucket=self._bucket, Key=key, **version)["Retention"]
-        except (ClientError, KeyError):
-            return None
-        until: datetime = kept["RetainUntilDate"]
-        return Lock(name, kept["Mode"], until.isoformat()) if until > datetime.now(UTC) else None
+        found = lock_of(self._client, self._bucket, key, version)
+        return None if found is None else found._replace(key=key.removeprefix(self._prefix))
+
+
+def lock_of(client: Any, bucket: str, key: str, version: Mapping[str, str]) -> Lock | None:
+    """What forbids to delete an object, or a ``VersionId`` of it. Raises botocore's connection errors."""
+    try:
+        held = client.get_object_legal_hold(Bucket=bucket, Key=key, **version)["LegalHold"]
+        if held["Status"] == "ON":
+            return Lock(key, "LEGAL HOLD", None)
+    except (ClientError, KeyError):  # buckets without locks answer so
+        pass
+    try:
+        kept = client.get_object_retention(Bucket=bucket, Key=key, **version)["Retention"]
+    except (ClientError, KeyError):
+        return None
+    until: datetime = kept["RetainUntilDate"].astimezone(UTC)
+    return Lock(key, kept["Mode"], until.isoformat()) if until > datetime.now(UTC) else None

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.digests import canonical_json
 from pipeline.errors import ReleaseCorrupt
 from pipeline.registry.history import append, has_entry
-from pipeline.registry.manifest import MANIFEST, manifest_of
+from pipeline.registry.manifest import MANIFEST, Manifest, manifest_of
 from pipeline.registry.meter import Meter, Tell
 from pipeline.registry.release import list_objects, object_key, read_manifest
 from pipeline.registry.removal import refuse_removed
@@ -50,9 +50,22 @@ def publish(store: Store, folder: Path, facts: dict[str, Any], tell: Tell | None
     already = store.put(object_key(store, release, MANIFEST), data, IfNoneMatch="*") is None
     if already and read_manifest(store, release) != manifest:
         raise ReleaseCorrupt(f"release {release} is published with another manifest: moelora verify")
+    _complete(store, release, sources, manifest, signature)
     if not (already and has_entry(store, "published", release)):
         append(store, "published", release, **facts)
     return Receipt(release, len(sources), size, already, len(to_send), len(absent) - len(to_send))
+
+
+def _complete(
+    store: Store, release: str, sources: list[Source], manifest: Manifest, signature: bytes | None
+) -> None:
+    """Send again what a prune removed between our looking for it and our manifest."""
+    refuse_removed(store, release)
+    sizes = list_objects(store, release)
+    lost = [source for source in sources if sizes.get(source.file["path"]) != source.file["size"]]
+    if lost:
+        upload(store, release, lost, Meter(0, None))
+        put_signature(store, manifest, signature)
 
 
 def _absent(store: Store, release: str, sources: list[Source], meter: Meter) -> list[Source]:

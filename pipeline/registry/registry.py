@@ -29,11 +29,11 @@ from pipeline.registry.manifest import Manifest
 from pipeline.registry.meter import Tell
 from pipeline.registry.protection import Protection, read_protection
 from pipeline.registry.publication import Receipt, publish
-from pipeline.registry.release import Release, list_releases
+from pipeline.registry.release import Release, is_release_id, list_releases, object_key
 from pipeline.registry.retention import Plan, Pruned, plan_prune, prune
 from pipeline.registry.rollback import roll_back
 from pipeline.registry.store import Store, in_parallel
-from pipeline.registry.tombstone import erase
+from pipeline.registry.tombstone import erase, is_erased
 from pipeline.registry.trust import trusted_manifest
 
 P = ParamSpec("P")
@@ -99,6 +99,13 @@ class Registry:
         return list_releases(self.store)
 
     @_registry_errors
+    def ids(self) -> list[str]:
+        """Every id that has an object, of a whole release or not."""
+        start = self.store.key("releases", "")
+        found = {item["Key"][len(start) :].partition("/")[0] for item in self.store.list(start)}
+        return sorted(filter(is_release_id, found))
+
+    @_registry_errors
     def exists(self, release: str) -> bool:
         """Whether a release is there, whole as far as its manifest says (see ``verify``), and signed
         where that is asked for: publishing adds the signature. Raises ReleaseErased, ReleaseCorrupt."""
@@ -128,10 +135,21 @@ class Registry:
         def read_or_none(release: str) -> bytes | None:
             try:
                 return self.read(release, path)
-            except (ReleaseCorrupt, ReleaseErased):
+            except (ReleaseCorrupt, ReleaseErased, ReleaseNotFound):
                 return None
 
         return {each: data for each, data in in_parallel(read_or_none, releases) if data is not None}
+
+    @_registry_errors
+    def read_unchecked(self, releases: list[str], path: str) -> dict[str, bytes | None]:
+        """The same file of each release that is not withdrawn, as it lies there, None where it does not:
+        for erasure, which may miss none that readers refuse."""
+
+        def look(release: str) -> bytes | None:
+            return self.store.get(object_key(self.store, release, path))
+
+        kept = [each for each, gone in in_parallel(self.is_erased, releases) if not gone]
+        return dict(in_parallel(look, kept))
 
     @_registry_errors
     def read_start(self, release: str, path: str, count: int) -> bytes:
@@ -147,17 +165,28 @@ class Registry:
         return erase(self.store, release, by, reason)
 
     @_registry_errors
-    def pull(self, release: str, folder: Path | None = None, tell: Tell | None = None) -> Path:
+    def is_erased(self, release: str) -> bool:
+        """Whether a release was withdrawn by ``erase``."""
+        return is_erased(self.store, release)
+
+    @_registry_errors
+    def pull(
+        self,
+        release: str,
+        folder: Path | None = None,
+        tell: Tell | None = None,
+        manifest_sha256: str | None = None,
+    ) -> Path:
         """Copy a release to ``folder`` (``pulled(release)`` by default), whole and verified, or not
         at all; nothing is copied where it lies there already.
 
         ``tell`` gets the bytes that are here and all there will be. What arrived before a crash or a
-        failure is not asked for again.
+        failure is not asked for again. ``manifest_sha256``: what a channel says that it was moved to.
 
         Raises ReleaseNotFound, ReleaseErased, ReleaseUntrusted, ReleaseCorrupt; RegistryError where
         ``folder`` holds something else.
         """
-        return pull(self.store, release, folder, tell)
+        return pull(self.store, release, folder, tell, manifest_sha256)
 
     @_registry_errors
     def verify(self, release: str) -> list[str]:

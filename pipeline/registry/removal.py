@@ -3,28 +3,18 @@
 s3://BUCKET/PREFIX/removals/<id>.json    {by, reason, at} while it goes on, or after it was cut off
 """
 
-from dataclasses import dataclass
+import json
 from datetime import UTC, datetime
 from typing import Any
-
-from botocore.exceptions import ClientError
 
 from pipeline.digests import canonical_json
 from pipeline.errors import ReleaseNotFound
 from pipeline.registry.manifest import MANIFEST
+from pipeline.registry.objects import Lock, lock_of
 from pipeline.registry.release import checked_id, object_key
 from pipeline.registry.store import Store
 
 MOST = 1000  # objects of one request, by S3's rules
-
-
-@dataclass(frozen=True)
-class Locked:
-    """A version of an object that may not be deleted; ``until``: ISO 8601 in UTC, or None where S3
-    does not say (a legal hold, or no permission to ask)."""
-
-    key: str
-    until: str | None
 
 
 def mark_removal(store: Store, release: str, by: str, reason: str) -> None:
@@ -36,6 +26,17 @@ def mark_removal(store: Store, release: str, by: str, reason: str) -> None:
 def unmark_removal(store: Store, release: str) -> None:
     """Take the announcement back."""
     store.client.delete_object(Bucket=store.bucket, Key=_key(store, release))
+
+
+def unmark_stale(store: Store, release: str, before: datetime) -> None:
+    """Take back an announcement made before a time, of a removal that never began."""
+    data = store.get(_key(store, release))
+    try:
+        stale = data is not None and datetime.fromisoformat(json.loads(data)["at"]) < before
+    except (ValueError, KeyError, TypeError):
+        stale = True
+    if stale:
+        unmark_removal(store, release)
 
 
 def marked_removals(store: Store) -> list[str]:
@@ -50,7 +51,7 @@ def refuse_removed(store: Store, release: str) -> None:
         raise ReleaseNotFound(f"release {release} is being removed: `moelora prune --apply` finishes that")
 
 
-def remove_release(store: Store, release: str) -> list[Locked]:
+def remove_release(store: Store, release: str) -> list[Lock]:
     """Delete all objects of a release, and all their versions; what an object lock forbids.
 
     From the first request on no reader sees it. In a bucket without versions nothing is locked.
@@ -60,12 +61,18 @@ def remove_release(store: Store, release: str) -> list[Locked]:
     # Twice: somebody who was publishing it may have added to it meanwhile.
     for _ in range(2):
         _delete(store, [{"Key": item["Key"]} for item in store.list(start)])
+    # Last, so that a manifest which a publisher wrote meanwhile is gone, or was written after all of this.
+    store.client.delete_object(Bucket=store.bucket, Key=object_key(store, release, MANIFEST))
     refused = _delete(store, _versions(store, start, "Versions"))
     # The marker of a deletion stays where a version does: without it the version would be back.
     locked = {each["Key"] for each in refused}
     markers = _versions(store, start, "DeleteMarkers")
     _delete(store, [each for each in markers if each["Key"] not in locked])
-    return [Locked(each["Key"], _locked_until(store, each)) for each in refused]
+    return [
+        lock_of(store.client, store.bucket, each["Key"], {"VersionId": each["VersionId"]})
+        or Lock(each["Key"], each["Code"], None)
+        for each in refused
+    ]
 
 
 def _versions(store: Store, start: str, kind: str) -> list[dict[str, str]]:
@@ -83,17 +90,6 @@ def _delete(store: Store, objects: list[dict[str, str]]) -> list[dict[str, Any]]
         answer = store.client.delete_objects(Bucket=store.bucket, Delete=batch)
         refused += answer.get("Errors", [])
     return refused
-
-
-def _locked_until(store: Store, version: dict[str, Any]) -> str | None:
-    try:
-        answer = store.client.get_object_retention(
-            Bucket=store.bucket, Key=version["Key"], VersionId=version["VersionId"]
-        )
-    except ClientError:
-        return None
-    until: datetime = answer["Retention"]["RetainUntilDate"]
-    return until.astimezone(UTC).isoformat()
 
 
 def _key(store: Store, release: str) -> str:

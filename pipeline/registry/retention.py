@@ -10,16 +10,18 @@ from pipeline.registry.channel import read_channels, walk_moves
 from pipeline.registry.client import status
 from pipeline.registry.history import append, read_entries, unsettled
 from pipeline.registry.manifest import MANIFEST
-from pipeline.registry.release import Release, is_release_id, list_releases
+from pipeline.registry.objects import Lock
+from pipeline.registry.release import Release, is_release_id, list_objects, list_releases
 from pipeline.registry.removal import (
-    Locked,
     mark_removal,
     marked_removals,
     remove_release,
     unmark_removal,
+    unmark_stale,
 )
-from pipeline.registry.rollback import way_back
+from pipeline.registry.rollback import ways_back
 from pipeline.registry.store import Store
+from pipeline.registry.tombstone import is_erased
 
 UNFINISHED = timedelta(days=1)
 """Age from which a publication without a manifest counts as given up."""
@@ -49,7 +51,7 @@ class Pruned:
 
     removed: tuple[str, ...]
     spared: tuple[str, ...]
-    locked: tuple[Locked, ...]
+    locked: tuple[Lock, ...]
 
 
 def plan_prune(store: Store, keep: int) -> Plan:
@@ -69,15 +71,21 @@ def prune(store: Store, plan: Plan, by: str, reason: str) -> Pruned:
     for release in [each.id for each in plan.removed] + list(plan.unfinished):
         mark_removal(store, release, by, reason)
         # After the announcement: whoever wants the release from now on sees it.
-        if release in _used(store):
+        completed = release in plan.unfinished and MANIFEST in list_objects(store, release)
+        if completed or release in _used(store):
             unmark_removal(store, release)
             spared.append(release)
             continue
         append(store, "pruning", release, by, reason)
-        locked += remove_release(store, release)
+        kept = remove_release(store, release)
+        locked += kept
         append(store, "pruned", release, by, reason)
-        unmark_removal(store, release)
+        if not kept:  # else the next prune goes on with it
+            unmark_removal(store, release)
         removed.append(release)
+    # What a killed prune announced and never began, and the plan now keeps.
+    for release in plan.kept.keys() & set(marked_removals(store)):
+        unmark_stale(store, release, datetime.now(UTC) - UNDECIDED)
     for key, upload_id in plan.uploads:
         _abort(store, key, upload_id)
     return Pruned(tuple(removed), tuple(spared), tuple(locked))
@@ -90,7 +98,8 @@ def _used(store: Store) -> dict[str, str]:
         used[entry["release"]] = f"{entry['by']} is moving {entry['channel']} to it"
     channels = read_channels(store)
     for channel in channels:
-        back = way_back(list(walk_moves(store, channel)))
+        ways = ways_back(list(walk_moves(store, channel)))
+        back = next((each for each in ways if not is_erased(store, each)), None)
         used |= {each: f"{channel.name} before" for each in (channel.previous, back) if each is not None}
     return used | {channel.release: channel.name for channel in channels}
 

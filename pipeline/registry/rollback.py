@@ -6,6 +6,7 @@ from pipeline.errors import InputError
 from pipeline.registry.channel import Channel, Move, move, read_channel, walk_moves
 from pipeline.registry.history import Entry
 from pipeline.registry.store import Store
+from pipeline.registry.tombstone import is_erased
 
 EVENT = "rolled back"
 
@@ -21,9 +22,9 @@ def roll_back(store: Store, name: str, to: str | None, by: str, reason: str) -> 
     walked = [next(walk)]
     if to is None:
         to = walked[0]["previous"]
-        if walked[0]["intended"] == EVENT:
+        if walked[0]["intended"] == EVENT or (to is not None and is_erased(store, to)):
             walked += walk
-            to = way_back(walked)
+            to = next((each for each in ways_back(walked) if not is_erased(store, each)), None)
     if to is None:
         raise InputError(f"no {name} is left before {before.release}: name one by --to, see moelora history")
     if to == before.release:
@@ -37,9 +38,9 @@ def roll_back(store: Store, name: str, to: str | None, by: str, reason: str) -> 
     return move(store, wish, before, promoted_manifest=earlier.get("manifest_sha256"))
 
 
-def way_back(moves: list[Entry]) -> str | None:
-    """The release a rollback without a name goes to after ``moves``, the newest first: past all that
-    were rolled back from since."""
+def ways_back(moves: list[Entry]) -> list[str]:
+    """The releases that a rollback without a name may go to after ``moves``, the newest first, the best
+    first: past all that were rolled back from since."""
     line: list[str] = []
     for each in reversed(moves):
         release = each["release"]
@@ -48,4 +49,4 @@ def way_back(moves: list[Entry]) -> str | None:
             if release in line:
                 line = line[: line.index(release)]
         line = [other for other in line if other != release] + [release]
-    return line[-2] if len(line) > 1 else None
+    return line[-2::-1]

@@ -6,7 +6,10 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from pipeline.errors import RegistryError
 from pipeline.registry.client import ATTEMPTS, CONNECTIONS, is_absent, status
+
+LARGEST = 16 << 20  # bytes of an object that is read into memory as it is
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -45,9 +48,11 @@ class Store:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 answer = self.client.get_object(Bucket=self.bucket, Key=key)
+                if answer["ContentLength"] > LARGEST:
+                    raise RegistryError(f"{key} has more than {LARGEST} bytes: an administrator looks")
                 return answer["Body"].read(), answer["ETag"]
             except ClientError as error:
-                if is_absent(error):
+                if self.lacks(key, error):
                     return None
                 raise
             except BotoCoreError:
@@ -55,6 +60,14 @@ class Store:
                 if attempt == ATTEMPTS:
                     raise
         raise AssertionError("unreachable")
+
+    def lacks(self, key: str, error: ClientError) -> bool:
+        """Whether ``error`` says that there is no such object. AWS answers 403 for a missing one to whom
+        it does not grant listing without a prefix: a list tells. Raises ClientError where that is
+        refused too."""
+        if status(error) == 403:
+            return all(item["Key"] != key for item in self.list(key))
+        return is_absent(error)
 
     def put(self, key: str, data: bytes, **condition: str) -> str | None:
         """Write an object on a condition; its ETag, or None where the condition does not hold.

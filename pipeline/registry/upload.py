@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.errors import ReleaseCorrupt
 from pipeline.registry.client import CONNECTIONS, status
+from pipeline.registry.download import check_object
 from pipeline.registry.manifest import ABOUT_THE_FILES, File
 from pipeline.registry.meter import Meter
 from pipeline.registry.release import object_key
@@ -25,6 +26,9 @@ from pipeline.registry.store import Store, in_parallel
 PART = 8 << 20  # bytes; larger files travel in parts of this size
 MOST_PARTS = 10_000  # of an object, by S3's rules
 BLOCK = 1 << 20  # bytes read at once
+
+COPIED = "copied"
+"""Label of an object that was copied inside S3: its other labels are its publisher's word alone."""
 
 _REFUSED = ("BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "InvalidChecksum", "IncompleteBody")
 
@@ -188,13 +192,17 @@ def is_there(store: Store, release: str, file: File) -> bool:
     """Whether an object of a release holds this file, as S3 was told when it took it."""
     key = object_key(store, release, file["path"])
     try:
-        head = store.client.head_object(Bucket=store.bucket, Key=key)
+        head = store.client.head_object(Bucket=store.bucket, Key=key, ChecksumMode="ENABLED")
     except ClientError as error:
-        if status(error) == 404:
+        if status(error) == 404 or store.lacks(key, error):
             return False
         raise
-    same = head["Metadata"].get("sha256") == file["sha256"]
-    return bool(same and head["ContentLength"] == file["size"])
+    if head["ContentLength"] != file["size"] or head["Metadata"].get("sha256") != file["sha256"]:
+        return False
+    if COPIED not in head["Metadata"] or head.get("ChecksumSHA256") == _base64(bytes.fromhex(file["sha256"])):
+        return True
+    # Labelled before anybody compared it: its publisher may have been killed in between.
+    return check_object(store, release, file) is None
 
 
 def _changed(release: str) -> ReleaseCorrupt:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pipeline.evaluate.choose import log_likelihoods
 from pipeline.evaluate.generate import generate
+from pipeline.evaluate.likelihood import log_likelihoods
 from pipeline.evaluate.system import Router, System
 
 

@@ -23,6 +23,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from pipeline.serve import reader
 from pipeline.serve.answering import Answer, Question
@@ -52,6 +53,7 @@ class Server:
         self.worker = Worker(limits, metrics)
         self._tokenizer = tokenizer
         self._token = token
+        self._open = 0  # requests for completions
         # Encoding takes milliseconds of a long prompt, and its tokenizer one thread at a time.
         self._encoding = ThreadPoolExecutor(1, thread_name_prefix="encoding")
 
@@ -79,6 +81,14 @@ class Server:
 
     async def complete(self, request: Request) -> dict[str, Any]:
         """OpenAI's answer to a request, with the release that gave it."""
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            # A form of another site's page may be sent without asking; JSON may not.
+            raise Refused(415, "not_json", "send Content-Type: application/json")
+        if self._open >= 2 * self.limits.waiting:
+            raise Refused(
+                429, "queue_full", f"{self._open} requests are open: try again later", Retry_After="5"
+            )
+        self._open += 1
         try:
             async with asyncio.timeout(self.limits.timeout_s):
                 asked = parse(await _body(request, self.limits.body_bytes))
@@ -91,9 +101,13 @@ class Server:
                     self._encoding, reader.read, self._tokenizer, asked, self.limits
                 )
                 answers = await _unless_gone(request, self.worker.submit(served, question))
+        except ClientDisconnect:
+            raise Refused(GONE, "client_gone", "the client left") from None
         except TimeoutError:
             message = f"no answer within {self.limits.timeout_s:g} s"
             raise Refused(504, "timeout", message, Retry_After="5") from None
+        finally:
+            self._open -= 1
         response = _response(asked, served, question, answers)
         for kind in ("prompt", "completion"):
             self.metrics.tokens.labels(asked.task, kind).inc(response["usage"][f"{kind}_tokens"])
@@ -126,16 +140,21 @@ def create(server: Server) -> Any:
         yield
         await asyncio.to_thread(server.close)
 
-    app = FastAPI(title="moelora serve", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="moelora serve", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     asks = [Depends(server.authorise)]
-    described = {"content": {"application/json": {"schema": Completion.model_json_schema()}}}
 
     @app.exception_handler(Refused)
     async def refuse(_request: Request, refused: Refused) -> JSONResponse:
         return JSONResponse(refused.body(), refused.status, refused.headers)
 
+    # Starlette's outermost layer would answer plain text before anybody sees the error.
+    @app.exception_handler(Exception)
+    async def fail(_request: Request, _error: Exception) -> JSONResponse:
+        refused = Refused(500, "internal_error", "the request could not be answered")
+        return JSONResponse(refused.body(), 500)
+
     # The body is read by hand: FastAPI would take one of any size.
-    @app.post(COMPLETIONS, dependencies=asks, openapi_extra={"requestBody": described})
+    @app.post(COMPLETIONS, dependencies=asks)
     async def completions(request: Request) -> JSONResponse:
         return JSONResponse(await server.complete(request))
 

@@ -53,12 +53,13 @@ class Follower:
     def look(self, current: Current) -> None:
         """Bring ``current`` to where the channel points now, if that can be done."""
         try:
+            self._withdraw(current)
             pointer = self._registry.channel(self._channel)
             if pointer is None:
                 self._tell(current, f"channel {self._channel} points at no release: moelora promote sets it")
                 return
             if current.served is None or current.served.release != pointer.release:
-                folder = self._registry.pull(pointer.release)
+                folder = self._registry.pull(pointer.release, manifest_sha256=pointer.manifest_sha256)
                 check_folder(folder, pointer.release)
                 current.served = self._loader.load(folder, pointer.release)
                 self._metrics.served(pointer.release)
@@ -70,6 +71,14 @@ class Follower:
         except Exception as error:
             self._metrics.failures.inc()
             self._tell(current, place(error))
+
+    def _withdraw(self, current: Current) -> None:
+        """Serve nothing rather than a release that holds what had to be erased."""
+        served = current.served
+        if served is not None and self._registry.is_erased(served.release):
+            current.served = None
+            self._metrics.withdrawn()
+            log.warning("release %s was withdrawn and is served no more", served.release)
 
     def _tell(self, current: Current, problem: str) -> None:
         """Once for each problem, however often it is met."""

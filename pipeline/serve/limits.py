@@ -20,6 +20,11 @@ class Limits:
     prompts: int = 32
     """Prompts of one request, and of a batch unless one request fills it alone."""
 
+    @property
+    def tokens(self) -> int:
+        """Of a request's prompts, each with all its choices: twice what prompts alone may have."""
+        return 2 * self.prompts * (self.prompt_tokens + self.max_tokens)
+
     waiting: int = 512
     """Prompts that wait for the worker; more are refused with 429."""
 

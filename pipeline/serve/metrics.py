@@ -45,6 +45,10 @@ class Metrics:
             registry=self.registry,
         )
 
+    def withdrawn(self) -> None:
+        """Nothing answers from now on."""
+        self.release.clear()
+
     def served(self, release: str) -> None:
         """``release`` answers from now on."""
         self.release.clear()

@@ -1,17 +1,15 @@
 """Counts and times requests for completions and logs one line of each: names and numbers, no text.
 
-The outermost layer: an error that nothing else caught is answered with 500 and logged by its type
-and place, since its message may hold text.
+The outermost layer: an error that nothing else caught is logged by its type and place, since its
+message may hold text.
 """
 
 import logging
 import time
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.serve.metrics import UNKNOWN, Metrics
-from pipeline.serve.protocol import Refused
 from pipeline.serve.worker import place
 
 log = logging.getLogger("moelora.serve")
@@ -43,11 +41,8 @@ class Observed:
         try:
             await self._app(scope, receive, watched)
         except Exception as error:
+            # Answered by the application's own handler of whatever nothing else caught.
             log.error("a request failed: %s", place(error))
-            if not status:
-                status = 500
-                refused = Refused(500, "internal_error", "the request could not be answered")
-                await JSONResponse(refused.body(), 500)(scope, receive, send)
         if scope["path"] == self._route:
             task = state.get("task", UNKNOWN)
             seconds = time.perf_counter() - started

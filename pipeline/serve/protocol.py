@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+FAULTS = 20  # of a body that are told
 MAX_CHOICES = 64
 MAX_STOPS = 4  # as OpenAI's
 
@@ -95,6 +96,8 @@ def parse(body: bytes) -> Completion:
     try:
         return Completion.model_validate_json(body)
     except ValidationError as error:
+        if error.error_count() > FAULTS:
+            raise Refused(400, "invalid_request", f"the body has more than {FAULTS} faults") from None
         # Without the input, which is text of a prompt where that is at fault.
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         fields = [".".join(str(part) for part in fault["loc"]) for fault in faults]

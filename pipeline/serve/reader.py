@@ -44,9 +44,13 @@ def read(tokenizer: Any, asked: Completion, limits: Limits) -> Question:
         choices = {
             choice: each.ids[each.answer_start :] for choice, each in zip(asked.choices, ids, strict=True)
         }
+    prompts = _prompts(tokenizer, asked.prompts, limits.prompt_tokens)
+    tokens = sum(map(len, prompts)) + len(prompts) * sum(map(len, (choices or {}).values()))
+    if tokens > (most := limits.tokens):
+        raise _too_many("choices", tokens, most, "tokens of prompts, each with its choices,")
     return Question(
         task=asked.task,
-        prompts=_prompts(tokenizer, asked.prompts, limits.prompt_tokens),
+        prompts=prompts,
         max_tokens=asked.max_tokens or limits.max_tokens,
         stops=asked.stops,
         choices=choices,

@@ -67,6 +67,9 @@ class Worker:
             if self._closed:
                 raise Refused(503, "shutting_down", "the server is shutting down", Retry_After="5")
             if self._waiting + len(question.prompts) > self._limits.waiting:
+                self._forget_given_up()
+            # One that is larger than the queue is taken where nothing else waits.
+            if self._waiting and self._waiting + len(question.prompts) > self._limits.waiting:
                 raise Refused(
                     429,
                     "queue_full",
@@ -89,6 +92,12 @@ class Worker:
                 started = time.monotonic()
                 self._answer(batch)
                 self._seconds = time.monotonic() - started
+            # Not kept until the next request: prompts, and a release that may have been withdrawn.
+            del batch
+
+    def _forget_given_up(self) -> None:
+        self._jobs = deque(job for job in self._jobs if not job.answers.cancelled())
+        self._waiting = sum(len(job.question.prompts) for job in self._jobs)
 
     def _take(self) -> list[_Job]:
         """The next batch: the first that waits and what follows it for the same release."""

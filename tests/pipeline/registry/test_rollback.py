@@ -53,6 +53,17 @@ def test_a_release_promoted_again_is_a_way_back_again(empty_registry: Registry, 
     assert back(empty_registry) == second
 
 
+def test_a_withdrawn_release_is_passed_over(empty_registry: Registry, tmp_path: Path) -> None:
+    releases = [publish(empty_registry, tmp_path / "made", text) for text in "abcd"]
+    for release in releases:
+        promote(empty_registry, release)
+    empty_registry.erase(releases[2], "Ann", "a request")
+    assert back(empty_registry) == releases[1]
+    empty_registry.erase(releases[0], "Ann", "a request")
+    with pytest.raises(InputError, match="no champion is left"):
+        back(empty_registry)
+
+
 def test_what_a_rollback_by_name_skipped_is_not_gone_back_to(
     empty_registry: Registry, tmp_path: Path
 ) -> None:

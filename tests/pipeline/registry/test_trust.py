@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import signing
-from pipeline.errors import ReleaseErased, ReleaseUntrusted
+from pipeline.errors import InputError, ReleaseErased, ReleaseUntrusted
 from pipeline.registry import SIGNATURE, Registry
 from tests.conftest import Checkout
 from tests.pipeline.registry.releases import BIG, FACTS, folder_of, put, remove
@@ -90,6 +90,8 @@ def test_no_way_back_to_a_withdrawn_release(empty_registry: Registry, moved_on: 
     before, champion = moved_on
     empty_registry.erase(before, "Ann", "a request")
     with pytest.raises(ReleaseErased):
+        empty_registry.roll_back("champion", before, "Ann", "worse")
+    with pytest.raises(InputError, match="no champion is left"):
         empty_registry.roll_back("champion", None, "Ann", "worse")
     now = empty_registry.channel()
     assert now is not None and now.release == champion

@@ -98,6 +98,24 @@ def test_a_release_that_cannot_be_had_leaves_the_one_before(
     assert current.served.release == bad
 
 
+def test_a_withdrawn_release_is_served_no_more(
+    empty_registry: Registry, release: Path, follower: Follower, tmp_path: Path
+) -> None:
+    current = Current()
+    old = empty_registry.publish(release, WHY).release
+    new = empty_registry.publish(write_release(tmp_path / "new", seed=1), WHY).release
+    point(empty_registry, old)
+    follower.look(current)
+    empty_registry.erase(old, "test", "a request")
+    follower.look(current)
+    assert current.served is None
+    assert "withdrawn" in current.reason
+    point(empty_registry, new)
+    follower.look(current)
+    assert current.served is not None
+    assert current.served.release == new
+
+
 def test_a_release_of_another_base_is_refused_and_none_without_lineage(loader: Loader, release: Path) -> None:
     (release / "lineage.json").write_text('{"base": {"digest": "0"}}')
     with pytest.raises(InputError, match="another base model"):
