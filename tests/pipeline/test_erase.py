@@ -15,7 +15,7 @@ from pipeline.deidentify import _group
 from pipeline.deidentify.drawing import pseudonym
 from pipeline.digests import file_digest
 from pipeline.erase import Finder, raw_files
-from pipeline.errors import DeidKeyError
+from pipeline.errors import DeidKeyError, InputError
 from pipeline.ingest import formats
 from pipeline.params import Params, Source
 from tests.conftest import Checkout
@@ -85,6 +85,22 @@ def test_a_file_is_rewritten_without_the_group(
     assert not finder.holds(rewritten.data)
     if "gz" in name:
         assert rewritten.data[:2] == b"\x1f\x8b"
+
+
+def test_a_record_broken_over_lines_goes_whole(finder: Finder) -> None:
+    text = b'sample_id,input,target,group_id\ns1,a,t,x\ns2,"b\nand this of the patient\nc",t,MRN-4711,d\ns3,z,t,y\n'
+    rewritten = finder.without(text, "a.csv", None)
+    assert rewritten.data == b"sample_id,input,target,group_id\ns1,a,t,x\ns3,z,t,y\n"
+
+
+def test_a_single_record_of_a_source_is_known_by_its_names(finder: Finder) -> None:
+    assert finder.holds(b'{"case": "MRN-4711", "question": "x"}')
+
+
+def test_an_empty_id_is_refused(checkout: Checkout) -> None:
+    for group in ("", " ", "\r\n"):
+        with pytest.raises(InputError, match="empty"):
+            Finder.of(group, Params.load())
 
 
 def test_what_stays_keeps_every_character(finder: Finder) -> None:

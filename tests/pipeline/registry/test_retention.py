@@ -49,6 +49,28 @@ def test_champions_their_predecessors_and_the_newest_stay(empty_registry: Regist
     assert empty_registry.roll_back("champion", None, "Ann", "worse").release == six[1]
 
 
+def test_a_killed_prune_is_forgotten_for_what_is_kept_and_goes_on_for_the_rest(
+    empty_registry: Registry, six: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark_removal(empty_registry.store, six[0], "Eve", "killed")
+    mark_removal(empty_registry.store, six[5], "Eve", "killed")
+    promote(empty_registry, six[4])
+    empty_registry.prune(empty_registry.plan_prune(1), "Eve", "old")
+    with pytest.raises(ReleaseNotFound, match="being removed"):
+        promote(empty_registry, six[5])
+    monkeypatch.setattr(retention, "UNDECIDED", timedelta(0))
+    empty_registry.prune(empty_registry.plan_prune(1), "Eve", "old")
+    promote(empty_registry, six[5])
+    assert set(names(empty_registry)) == {six[4], six[5]}
+
+
+def test_a_publication_completed_since_the_plan_is_spared(empty_registry: Registry, tmp_path: Path) -> None:
+    release = empty_registry.publish(folder_of(tmp_path / "made", {"README.md": b"a"}), FACTS).release
+    plan = retention.Plan({}, (), (release,), ())
+    assert empty_registry.prune(plan, "Eve", "old").spared == (release,)
+    assert empty_registry.verify(release) == []
+
+
 def test_where_a_rollback_goes_stays_too(empty_registry: Registry, six: list[str]) -> None:
     for release in six[:3]:
         promote(empty_registry, release)

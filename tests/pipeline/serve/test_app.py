@@ -139,9 +139,16 @@ def test_requests_beyond_the_limits_are_refused(client: httpx.Client) -> None:
     assert "4 are allowed" in error(complete(client, prompt=["a"] * 5), 400, "too_many")
     assert "4000 bytes" in error(complete(client, prompt="x" * 4001), 413, "body_too_large")
     chunks = (b"x" * 1000 for _ in range(5))
-    response = client.post("/v1/completions", content=chunks)
+    json = {"Content-Type": "application/json"}
+    response = client.post("/v1/completions", content=chunks, headers=json)
     assert "4000 bytes" in error(response, 413, "body_too_large")
-    assert "JSON" in error(client.post("/v1/completions", content=b"{"), 400, "invalid_request")
+    broken = client.post("/v1/completions", content=b"{", headers=json)
+    assert "JSON" in error(broken, 400, "invalid_request")
+    assert "20 faults" in error(complete(client, prompt=[1] * 21), 400, "invalid_request")
+    many = complete(client, prompt=["x" * 40] * 4, choices=[f"{i:03}" * 10 for i in range(10)])
+    assert "608 are allowed" in error(many, 400, "too_many")
+    form = client.post("/v1/completions", content=b'{"task": "ner", "prompt": "a"}')
+    assert "application/json" in error(form, 415, "not_json")
 
 
 def test_metrics_count_by_task_and_status_and_name_no_other_task(

@@ -1,6 +1,7 @@
 """The queue in front of the model."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -86,6 +87,26 @@ def test_more_than_may_wait_is_refused_with_a_time_to_come_back(
     go(held, 9)
     assert all(len(future.result(30)) == 2 for future in futures)
     assert worker.submit(held, asked(loader, "rqe", "a")).result(30)
+
+
+def test_those_who_gave_up_make_room_and_a_large_question_is_taken_by_an_empty_queue(
+    worker: Worker, held: Served, loader: Loader
+) -> None:
+    worker.submit(held, asked(loader, "rqe", "a"))
+    begun(held)
+    futures = [worker.submit(held, asked(loader, "rqe", "a", "b")) for _ in range(4)]
+    assert futures[0].cancel()
+    assert worker.submit(held, asked(loader, "rqe", "a"))
+    for each in futures[1:]:
+        assert each.cancel()
+    go(held, 9)
+    large = asked(loader, "rqe", *"abcdefghij")
+    while True:
+        try:
+            assert len(worker.submit(held, large).result(30)) == 10
+            break
+        except Refused:
+            time.sleep(0.01)
 
 
 def test_a_question_whose_client_gave_up_is_not_computed(
