@@ -70,8 +70,9 @@ CSV = 'sample_id,input,target,patient_id\r\ns1,"two\r\nlines",t,other\r\ns2,"MRN
         ("a.csv", CSV.encode(), ["s1", "s3"], 2),
         ("a.csv.gz", gzip.compress(CSV.encode()), ["s1", "s3"], 2),
         ("a.parquet", table(ROWS), ["s1", "s4"], 3),
-        # A line that cannot be read is the group's where it spells its id as a word.
-        ("a.jsonl", jsonl(ROWS[:2]) + b'{"group_id": "MRN-4711", "inp\n{"x": "MRN-47112\n', ["s1", None], 2),
+        # A line that cannot be read is the group's where it, or one next to it, spells its id as a word.
+        ("a.jsonl", jsonl(ROWS[:2]) + b'{"group_id": "MRN-4711", "inp\n{"x": "MRN-47112\n', ["s1"], 3),
+        ("a.jsonl", b'{"x": "MRN-47112\n' + jsonl(ROWS[:2]), [None, "s1"], 1),
     ],
 )
 def test_a_file_is_rewritten_without_the_group(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import InputError, ReleaseCorrupt
+from pipeline.errors import InputError, RegistryError, ReleaseCorrupt
 from pipeline.registry import Registry, channel
 from pipeline.registry.store import Store
 
@@ -159,5 +159,23 @@ def test_the_release_before_is_a_way_back_where_its_own_move_is_not_told(
     key = f"{store.prefix}/history/{now.intention}.json"
     body = json.loads(store.get(key) or b"")
     del body["replaces"]
-    store.client.put_object(Bucket=store.bucket, Key=key, Body=json.dumps(body).encode())
+    old = f"{now.intention.rpartition('-')[0]}-0123abcd"  # their ids held no digest either
+    store.put(f"{store.prefix}/history/{old}.json", json.dumps(body).encode())
+    pointer = f"{store.prefix}/channels/champion.json"
+    store.put(pointer, (store.get(pointer) or b"").replace(now.intention.encode(), old.encode()))
     assert back(empty_registry) == first
+
+
+def test_an_overwritten_history_leads_nowhere(empty_registry: Registry, tmp_path: Path) -> None:
+    first, second, evil = (publish(empty_registry, tmp_path / "made", text) for text in "abc")
+    promote(empty_registry, first)
+    promote(empty_registry, second)
+    store = empty_registry.store
+    now = empty_registry.channel()
+    assert now is not None
+    key = f"{store.prefix}/history/{now.intention}.json"
+    body = json.loads(store.get(key) or b"") | {"previous": evil, "replaces": None}
+    store.put(key, json.dumps(body).encode())
+    with pytest.raises(RegistryError, match="overwritten"):
+        back(empty_registry)
+    assert champion(empty_registry) == second

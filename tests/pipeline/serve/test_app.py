@@ -267,13 +267,20 @@ def test_a_full_queue_is_429_and_a_client_who_left_is_not_computed(loader: Loade
             time.sleep(0.01)
         asyncio.run(leave(str(client.base_url)))
         asyncio.run(leave(str(client.base_url)))
+        # Those who left make room for two who stay.
+        asks = {"prompt": list("abcd")}
+        staying = [threading.Thread(target=complete, args=(client,), kwargs=asks) for _ in range(2)]
+        for each in staying:
+            each.start()
+            time.sleep(0.5)
         refused = complete(client)
         error(refused, 429, "queue_full")
         assert int(refused.headers["Retry-After"]) >= 1
         may.set()
-        first.join()
+        for each in (first, *staying):
+            each.join()
         assert complete(client).status_code == 200
-        assert len(asked) == 2
+        assert len(asked) == 4
         text = client.get("/metrics").text
         assert 'moelora_requests_total{status="499",task="ner"} 2.0' in text
         assert 'moelora_requests_total{status="429",task="ner"} 1.0' in text
