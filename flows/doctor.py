@@ -165,4 +165,7 @@ def _registry() -> Check:
     opened = registry.Registry.open(url)
     champion = opened.channel()
     text = f"{opened.address}, " + (f"champion {champion.release}" if champion else "no champion yet")
+    guard = opened.protection()
+    told = {"encryption": guard.encryption, "versioning": guard.versioning, "object lock": guard.lock}
+    text += "".join(f", {name} {value}" for name, value in told.items() if value is not None)
     return Check("registry", "ok", text)

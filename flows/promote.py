@@ -1,6 +1,7 @@
-"""Move `champion` to a release that a person has looked at.
+"""Move a channel, `champion` unless another is named, to a release that a person has looked at.
 
     moelora promote RELEASE --by NAME --reason TEXT [--confirm TASK …] [--confirm-other-comparison]
+                            [--channel NAME]
 
 Run from Prefect's page without ``by`` and ``reason``, it shows the gate's table and waits for a
 form. Somebody else's move meanwhile is never overwritten: the pointer moves only if it still is
@@ -20,8 +21,9 @@ from pydantic import Field
 
 from flows import reports, repository
 from flows.retrain import ended_by, open_registry
-from pipeline.errors import InputError, ParamsError, PipelineError
-from pipeline.registry import Channel, Registry
+from pipeline.errors import InputError, ParamsError, PipelineError, ReleaseCorrupt
+from pipeline.registry import CHAMPION, Channel, Registry
+from pipeline.verify import content_problems
 
 PATIENCE = 24 * 3600
 """Seconds the form waits for a person."""
@@ -49,15 +51,16 @@ def promote(
     reason: str | None = None,
     confirmed: Sequence[str] = (),
     confirm_other_comparison: bool = False,
+    channel: str = CHAMPION,
 ) -> "State[Any]":
-    """Show the gate's table of a release, ask who approves and why, and move `champion` to it.
+    """Show the gate's table of a release, ask who approves and why, and move a channel to it.
 
     Fails where the release is blocked, an undecided task is not confirmed, it was compared with
     something else than the champion of now and that is not confirmed, or somebody else moved the
-    champion first.
+    channel first.
     """
     try:
-        return _promote(release, by, reason, confirmed, confirm_other_comparison)
+        return _promote(release, by, reason, confirmed, confirm_other_comparison, channel)
     except PipelineError as error:
         return ended_by(error)
 
@@ -68,16 +71,19 @@ def _promote(
     reason: str | None,
     confirmed: Sequence[str],
     confirm_other_comparison: bool,
+    channel: str,
 ) -> "State[Any]":
     registry = the_registry()
-    before = registry.channel()
+    before = registry.channel(channel)
     gate = gate_of(registry, release)
-    reports.tell_gate(gate, situation(release, gate, before))
+    if problems := content_problems(registry, release):
+        raise ReleaseCorrupt(f"release {release} is not promoted: {'; '.join(problems)}")
+    told = situation(release, gate, before, channel)
+    reports.tell_gate(gate, told)
     if by is None or reason is None:
         approval = pause_flow_run(
             wait_for_input=Approval.with_initial_data(
-                description=f"{situation(release, gate, before)} "
-                "The gate's table is among the artifacts of this run.",
+                description=f"{told} The gate's table is among the artifacts of this run.",
             ),
             timeout=PATIENCE,
             poll_interval=LOOK,
@@ -87,11 +93,16 @@ def _promote(
             return Cancelled(name="Rejected", message=f"{approval.by}: {approval.reason}")
         by, reason, confirmed = approval.by, approval.reason, approval.confirmed
         confirm_other_comparison = confirm_other_comparison or approval.confirm_other_comparison
-    now = move(registry, release, gate, before, by, reason, confirmed, confirm_other_comparison)
-    branch = mark(registry, release)
-    emit_event("adapter.promoted", resource={"prefect.resource.id": f"moelora.release.{release}"})
+    now = move(registry, release, gate, before, by, reason, confirmed, confirm_other_comparison, channel)
+    try:
+        branch = mark(registry, release)
+    except (PipelineError, KeyError) as error:  # the pointer has moved: that is what there is to tell
+        branch = None
+        get_run_logger().warning("The commit of release %s is not tagged: %s", release, error)
+    resource = {"prefect.resource.id": f"moelora.release.{release}"}
+    emit_event("adapter.promoted", resource=resource, payload={"channel": channel, "by": by})
     get_run_logger().info(
-        "The champion is %s.%s", now.release, f" To keep its state: git merge {branch}" if branch else ""
+        "The %s is %s.%s", channel, now.release, f" To keep its state: git merge {branch}" if branch else ""
     )
     return Completed(name="Promoted", message=f"{by}: {reason}")
 
@@ -102,15 +113,15 @@ def gate_of(registry: Registry, release: str) -> dict[str, Any]:
     return gate
 
 
-def situation(release: str, gate: dict[str, Any], before: Channel | None) -> str:
+def situation(release: str, gate: dict[str, Any], before: Channel | None, channel: str = CHAMPION) -> str:
     """One line for who decides: what is replaced, and whether the comparison was with that."""
     current = before.release if before else "base"
-    text = f"Release {release} would replace {current if before else 'nothing: there is no champion yet'}."
+    text = f"Release {release} would replace {current if before else f'nothing: there is no {channel} yet'}."
     if override := gate.get("override"):
         text += f" OVERRIDDEN: the gate blocked it, {override['by']} let it through: {override['reason']}."
     if gate["undecided"]:
         text += f" Undecided, each to be confirmed by name: {', '.join(gate['undecided'])}."
-    if gate["against"] not in (current, release):
+    if channel == CHAMPION and gate["against"] not in (current, release):
         text += f" It was compared with {gate['against']}, not with that: `moelora retrain` compares anew."
     return text
 
@@ -124,8 +135,10 @@ def move(
     reason: str,
     confirmed: Sequence[str],
     confirm_other_comparison: bool = False,
+    channel: str = CHAMPION,
 ) -> Channel:
-    """Move `champion` from ``before`` to ``release``, all conditions held.
+    """Move a channel from ``before`` to ``release``, all conditions held; what was approved stays in
+    the history. Only for `champion` must the comparison have been with what is replaced.
 
     Raises InputError, PointerMoved, ReleaseCorrupt.
     """
@@ -134,9 +147,9 @@ def move(
     if gate["verdict"] == "blocked":
         raise InputError(f"release {release} was blocked by the gate: it cannot be promoted")
     if before and before.release == release:
-        raise InputError(f"{release} is the champion already: nothing to do")
+        raise InputError(f"{release} is the {channel} already: nothing to do")
     current = before.release if before else "base"
-    if gate["against"] != current and not confirm_other_comparison:
+    if channel == CHAMPION and gate["against"] != current and not confirm_other_comparison:
         raise InputError(
             f"release {release} was compared with {gate['against']}, and the champion is "
             f"{before.release if before else 'none yet'}: `moelora retrain` compares anew, or accept it by "
@@ -152,7 +165,13 @@ def move(
             f"too few test rows to tell whether {release} harms {', '.join(missing)}: "
             f"look at the gate's table and confirm each by name: {options}"
         )
-    return registry.move("champion", release, by, reason, before)
+    approval = {
+        "verdict": gate["verdict"],
+        "against": gate["against"],
+        "confirmed": sorted(confirmed),
+        "confirm_other_comparison": confirm_other_comparison,
+    }
+    return registry.move(channel, release, by, reason, before, facts={"approval": approval})
 
 
 def mark(registry: Registry, release: str) -> str | None:

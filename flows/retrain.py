@@ -19,10 +19,10 @@ from prefect.states import Cancelled, Completed, Failed
 
 from flows import inbox, reports, repository, stages
 from pipeline import STAGES, paths
-from pipeline.errors import PipelineError, Stopped
+from pipeline.errors import PipelineError, PointerMoved, ReleaseErased, Stopped
 from pipeline.pages import evaluation
 from pipeline.params import Params
-from pipeline.registry import Registry
+from pipeline.registry import CANDIDATE, Registry
 
 
 @flow(name="retrain", flow_run_name="{batch}", persist_result=False)
@@ -50,7 +50,10 @@ def prepare() -> None:
     for line in repository.uncommitted_code():
         log.warning("Not committed, so the branch of this run will not hold it: %s", line)
     repository.track_inbox()
-    champion = pull_champion(open_registry())
+    registry = open_registry()
+    champion = pull_champion(registry)
+    if registry and (reference := Params.load().evaluate.reference):
+        registry.pull(reference)  # which asks whether it was withdrawn, and copies nothing that is here
     if champion and champion == reports.read("publish").get("release") and not repository.changed():
         # Compared with itself it would become another release of the same adapter.
         log.info("The champion %s was made here, and nothing has changed since.", champion)
@@ -66,7 +69,11 @@ def pull_champion(registry: Registry | None) -> str | None:
     channel = registry.channel() if registry else None
     if registry is None or channel is None:
         return None
-    registry.pull(channel.release)
+    try:
+        registry.pull(channel.release, manifest_sha256=channel.manifest_sha256)
+    except ReleaseErased as error:
+        get_run_logger().warning("There is no champion to compare with: %s", error)
+        return None
     return channel.release
 
 
@@ -149,7 +156,7 @@ def keep(batch: str) -> repository.Kept:
 
 
 def announce(batch: str, kept: repository.Kept) -> None:
-    """Tell the registry's history and Prefect's automations of a new candidate, once."""
+    """Point `candidate` at a new release and tell Prefect's automations, once."""
     release, registry = reports.read("publish")["release"], open_registry()
     verdict = reports.read("gate")["verdict"]
     if release is None or registry is None:
@@ -159,8 +166,19 @@ def announce(batch: str, kept: repository.Kept) -> None:
     if any(entry["event"] == "candidate" and entry["release"] == release for entry in registry.history()):
         return
     facts = {"batch": batch, "branch": kept.branch, "git_commit": kept.commit, "flow_run": str(flow_run.id)}
-    registry.append_history("candidate", release, repository.actor(), f"retraining {batch}", **facts)
+    nominate(registry, release, f"retraining {batch}", facts)
     emit_event("adapter.candidate", resource=_resource(release), payload=facts | {"verdict": verdict})
+
+
+def nominate(registry: Registry, release: str, reason: str, facts: dict[str, Any]) -> None:
+    """Point `candidate` at a new release, after whoever else does so at the same time."""
+    while True:
+        try:
+            before = registry.channel(CANDIDATE)
+            registry.move(CANDIDATE, release, repository.actor(), reason, before, "candidate", facts)
+            return
+        except PointerMoved:
+            continue
 
 
 def conclude(ran: list[str]) -> "State[Any]":

@@ -2,10 +2,12 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +26,15 @@ def new_table(*columns: str) -> Table:
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def transfer(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error that is told bytes done and bytes to do; none where nobody looks."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(plain(what), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def say(text: str) -> None:
@@ -52,7 +63,8 @@ def show_changes(pieces: Iterable[tuple[str, str, str | None]]) -> None:
 
 def verdict(name: str) -> str:
     """A verdict or an outcome of the gate in its colour; what was blocked or overridden is red."""
-    colours = {"pass": "green", "undecided": "yellow", "blocked": "bold red", "overridden": "bold red"}
+    colours = {"pass": "green", "undecided": "yellow", "blocked": "bold red"}
+    colours |= {"overridden": "bold red", "refused": "bold red", "erased": "bold red"}
     return f"[{colours[name]}]{name}[/]" if name in colours else plain(name)
 
 

@@ -10,7 +10,9 @@
     └── RegistryError             1   the release registry
         ├── RegistryUnavailable       nothing answers, or access is refused
         ├── ReleaseNotFound           no such release, channel or file
-        ├── ReleaseCorrupt            a digest, signature or file list does not fit
+        ├── ReleaseCorrupt            a digest or file list does not fit
+        │   └── ReleaseUntrusted      not signed by a key that this repository trusts
+        ├── ReleaseErased             withdrawn: data it was made from had to be erased
         └── PointerMoved              somebody else moved the channel first
 
 Messages name the file (raw files by digest), the field and the remedy, and never hold
@@ -66,6 +68,14 @@ class ReleaseNotFound(RegistryError):
 
 class ReleaseCorrupt(RegistryError):
     """A release's digest, signature or file list does not fit its manifest."""
+
+
+class ReleaseUntrusted(ReleaseCorrupt):
+    """A release is not signed, or not by a key that this repository trusts."""
+
+
+class ReleaseErased(RegistryError):
+    """A release was withdrawn, since data it was made from had to be erased."""
 
 
 class PointerMoved(RegistryError):

@@ -10,6 +10,9 @@ from pathlib import Path
 PARAMS = Path("params.yaml")
 DVC_LOCK = Path("dvc.lock")
 
+TRUSTED_KEYS = Path("infra/trusted-keys")
+"""Committed public keys whose signatures are accepted, see pipeline.signing."""
+
 # Raw text: private remote only, mode 700, opened by pipeline.RAW_STAGES alone.
 INBOX = Path("data/inbox")
 INGESTED = Path("data/ingested")

@@ -29,16 +29,12 @@ def predict(
     """
     from pipeline import base
     from pipeline.evaluate.answers import answer, question
-    from pipeline.evaluate.lineage import has_this_base
     from pipeline.evaluate.system import Always, System
     from pipeline.moelora import saving
     from pipeline.moelora.model import Task
+    from pipeline.release_folder import check_base
 
-    if not has_this_base(folder):
-        raise InputError(
-            "this release was trained on another base model than models/base: set the `base` of its "
-            "lineage.json in params.yaml, then moelora base"
-        )
+    check_base(folder)
     params = Params.load()
     model, tokenizer = base.load(params.compute)
     adapter = saving.load(model, folder / RELEASE_NATIVE.name)

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from pipeline import STAGES, paths
+from pipeline import STAGES, paths, signing
 from pipeline.digests import canonical_json, dvc_digest, folder_digest
 from pipeline.errors import PipelineError
 from pipeline.files import link_or_copy
@@ -63,18 +63,26 @@ def _publish(params: Params, progress: Progress) -> Report:
     if folder_digest(paths.RELEASE) != gate["release_digest"]:
         raise PipelineError(f"the gate judged other files than {paths.RELEASE} holds: dvc repro publish")
     registry = Registry.open(params.publish.registry)
+    key = signing.private_key()
     paths.SCRATCH.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=paths.SCRATCH, prefix="release-") as temporary:
         folder = Path(temporary)
-        progress.update(0, 2, "assembling the release")
+        progress.update(0, 1, "assembling the release")
         assemble(folder, params)
-        progress.update(1, 2, "uploading")
+        if key is not None:
+            signing.sign(folder, key)
         facts = {"by": _actor(), "reason": f"gate: {gate['verdict']}", "git_commit": _git_commit()}
-        receipt = registry.publish(folder, facts)
-    if gate["verdict"] == "overridden" and not receipt.already:
+        receipt = registry.publish(
+            folder,
+            facts,
+            tell=lambda done, total: progress.update(
+                done, total, f"uploading, {done / 1e6:.0f} of {total / 1e6:.0f} MB"
+            ),
+        )
+    if gate["verdict"] == "overridden" and not _is_told(registry, receipt.release):
         registry.append_history("overridden", receipt.release, **gate["override"])
-    progress.update(2, 2, f"release {receipt.release}")
-    progress.count(files_uploaded=receipt.uploaded, files_present=receipt.files - receipt.uploaded)
+    progress.update(1, 1, f"release {receipt.release}")
+    progress.count(files_uploaded=receipt.uploaded, files_copied=receipt.copied)
     return {
         "published": True,
         "release": receipt.release,
@@ -82,6 +90,11 @@ def _publish(params: Params, progress: Progress) -> Report:
         "bytes": receipt.bytes,
         "reason": None,
     }
+
+
+def _is_told(registry: Registry, release: str) -> bool:
+    """Whether the history says already that the gate was overridden."""
+    return any(each["event"] == "overridden" and each["release"] == release for each in registry.history())
 
 
 def _unpublished(reason: str) -> Report:

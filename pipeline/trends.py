@@ -15,7 +15,8 @@ def collect(registry: Registry, last: int) -> list[dict[str, Any]]:
     ``release, published_at, champion`` (now), ``verdict``, ``override``, ``tasks`` {task: metric,
     rows, score, low, high}, ``mean`` {score, low, high}, ``rows`` of data, ``identifiers``
     {recall, worst_kind, worst_recall, residual_rate, per_1000_records}; null where a release does
-    not say. Raises RegistryError, ReleaseCorrupt.
+    not say. Releases that are refused, as unsigned, damaged or withdrawn, are left out. Raises
+    RegistryError.
     """
     champion = registry.channel()
     releases = registry.releases()[-last:]
@@ -23,6 +24,7 @@ def collect(registry: Registry, last: int) -> list[dict[str, Any]]:
     return [
         _entry(each, champion.release if champion else None, *(json.loads(file[each.id]) for file in files))
         for each in releases
+        if all(each.id in file for file in files)
     ]
 
 

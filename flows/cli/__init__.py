@@ -2,7 +2,9 @@
 
     running      retrain, prepare, stage, sample-data, base
     privacy      deidentify, audit-phi
-    releases     releases, promote, rollback, verify, pull, predict, history
+    releases     releases, promote, rollback, verify, pull, predict, history, prune
+    serving      serve, merge
+    origin       lineage, reproduce, erase, signing-key
     evaluation   report, trends, compare
     machine      doctor, ui, services
 
@@ -14,14 +16,24 @@ from typing import NoReturn
 
 # Importing a room registers its commands; help lists them in the order of these lines.
 # isort: off
-from flows.cli import running, privacy, releases, evaluation, machine
+from flows.cli import running, privacy, releases, serving, origin, evaluation, machine
 
 # isort: on
 from flows.cli.app import app
 from flows.terminal import err, plain
 from pipeline.errors import PipelineError
 
-__all__ = ["app", "evaluation", "machine", "main", "privacy", "releases", "running"]
+__all__ = [
+    "app",
+    "evaluation",
+    "machine",
+    "main",
+    "origin",
+    "privacy",
+    "releases",
+    "running",
+    "serving",
+]
 
 
 def main() -> NoReturn:

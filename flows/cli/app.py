@@ -27,3 +27,4 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Parameter of params.yaml as key=value; may be repeated.")
 ]
 By = Annotated[str | None, typer.Option(help="Your name, recorded as claimed; default: your user's.")]
+ChannelName = Annotated[str, typer.Option("--channel", help="A name of your team's, or champion.")]

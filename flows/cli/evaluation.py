@@ -10,7 +10,7 @@ from flows.cli import ready
 from flows.cli.app import Json, app
 from flows.terminal import err, new_table, next_step, out, plain, print_json, verdict
 from pipeline import paths
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RegistryUnavailable
 
 LEAST_RELEVANT = 0.05
 """p of a comparison, over all tasks, above which nothing is called worse."""
@@ -133,8 +133,13 @@ def _here(name: str) -> str:
     """``name``; a release that lies neither here nor in a folder of that name is pulled first."""
     from pipeline.registry import is_release_id, pulled
 
-    if not Path(name).is_dir() and is_release_id(name) and not pulled(name).is_dir():
-        ready.registry().pull(name)
+    if Path(name).is_dir() or not is_release_id(name):
+        return name
+    try:
+        ready.registry().pull(name)  # asks whether it was withdrawn, and copies nothing that is here
+    except RegistryUnavailable:
+        if not pulled(name).is_dir():
+            raise
     return name
 
 

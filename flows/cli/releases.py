@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,8 +10,8 @@ import typer
 
 from flows import repository
 from flows.cli import ready
-from flows.cli.app import By, Json, Reason, ReleaseId, app
-from flows.terminal import err, new_table, next_step, out, plain, print_json, verdict
+from flows.cli.app import By, ChannelName, Json, Reason, ReleaseId, app
+from flows.terminal import err, new_table, next_step, out, plain, print_json, transfer, verdict
 from pipeline.errors import InputError, ReleaseCorrupt
 
 
@@ -18,9 +19,9 @@ from pipeline.errors import InputError, ReleaseCorrupt
 def releases(as_json: Json = False) -> None:
     """List the published releases, the oldest first."""
     registry = ready.registry()
-    champion = registry.channel()
-    current = champion.release if champion else None
+    channels = registry.channels()
     found = registry.releases()
+    # Of those that are refused, as unsigned, damaged or withdrawn, nothing is read.
     gates = registry.read_each([each.id for each in found], "gate.json")
     rows = [
         {
@@ -28,8 +29,9 @@ def releases(as_json: Json = False) -> None:
             "published_at": each.published_at,
             "files": each.files,
             "bytes": each.bytes,
-            "verdict": json.loads(gates[each.id])["verdict"],
-            "champion": each.id == current,
+            "verdict": json.loads(gates[each.id])["verdict"] if each.id in gates else "refused",
+            "champion": "champion" in _pointing(channels, each.id),
+            "channels": _pointing(channels, each.id),
         }
         for each in found
     ]
@@ -38,12 +40,12 @@ def releases(as_json: Json = False) -> None:
         return
     table = new_table("release", "published", "files", "MB", "verdict", "")
     for row in rows:
-        mark = "champion" if row["champion"] else ""
+        mark = ", ".join(row["channels"])
         size = f"{row['bytes'] / 1e6:.1f}"
         shown = verdict(row["verdict"])
         table.add_row(row["id"], row["published_at"][:19], str(row["files"]), size, shown, mark)
     out.print(table)
-    promotable = [row["id"] for row in rows if not row["champion"]]
+    promotable = [row["id"] for row in rows if not row["champion"] and row["verdict"] != "refused"]
     next_step(
         f"{len(rows)} releases",
         f"moelora promote {promotable[-1]} --reason …" if promotable else "moelora retrain",
@@ -65,8 +67,9 @@ def promote(
             help="Accept a release that was not compared with the champion of now.",
         ),
     ] = False,
+    channel: ChannelName = "champion",
 ) -> None:
-    """Make a release the champion, after showing the gate's table."""
+    """Make a release the champion, or what another channel points at, after showing the gate's table."""
     registry = ready.registry()
     ready.prefect()
     from flows.promote import gate_of, situation
@@ -74,44 +77,47 @@ def promote(
 
     gate = gate_of(registry, release)
     _print_gate(gate)
-    out.print(plain(situation(release, gate, registry.channel())))
+    out.print(plain(situation(release, gate, registry.channel(channel), channel)))
     flow(
         release,
         by or repository.actor(),
         reason,
         confirm or [],
         confirm_other_comparison,
+        channel,
         return_state=True,
     ).result()
-    next_step(f"the champion is {release}", 'moelora predict --task TASK --text "…"')
+    next_step(f"the {channel} is {release}", f'moelora predict --release {release} --task TASK --text "…"')
 
 
 @app.command(epilog='Example: moelora rollback --reason "wrong on triage" --to 0123456789abcdef')
 def rollback(
     reason: Reason,
-    to: Annotated[str | None, typer.Option(help="Release id; default: the champion before this one.")] = None,
+    to: Annotated[str | None, typer.Option(help="Release id; default: the one before this one.")] = None,
     by: By = None,
+    channel: ChannelName = "champion",
 ) -> None:
-    """Move the champion back; works while Prefect is down."""
+    """Move a channel back, the champion unless you name another; works while Prefect is down."""
     from flows import local_prefect
 
-    registry = ready.registry()
-    if is_up := local_prefect.address() is not None:
-        local_prefect.ensure()
-    from flows.rollback import move_back, tell
-
-    now = move_back(registry, to, reason, by or repository.actor())
-    if is_up:
-        tell(now)
-    else:
+    now = ready.registry().roll_back(channel, to, by or repository.actor(), reason)
+    if local_prefect.address() is None:
         err.print("Prefect is not reachable and was not told; the pointer is moved all the same.")
-    next_step(f"the champion is {now.release}", "moelora history")
+    else:
+        # Before prefect is imported, and after the pointer is where it belongs.
+        local_prefect.ensure()
+        from flows.rollback import tell
+
+        tell(now)
+    next_step(f"the {channel} is {now.release}", "moelora history")
 
 
 @app.command(epilog="Example: moelora verify 0123456789abcdef")
 def verify(release: ReleaseId, as_json: Json = False) -> None:
-    """Read every byte of a published release and compare it with the manifest."""
-    problems = ready.registry().verify(release)
+    """Check a published release: signature, every digest, nothing extra, tensors that fit the base."""
+    from pipeline import verify as check
+
+    problems = check.problems(ready.registry(), release)
     if as_json:
         print_json({"release": release, "problems": problems})
     if problems:
@@ -127,8 +133,12 @@ def pull(
     release: ReleaseId,
     to: Annotated[Path | None, typer.Option(help="Empty or new folder; default: the cache.")] = None,
 ) -> None:
-    """Fetch a release, every file compared with its digest: whole or not at all."""
-    folder = ready.registry().pull(release, to)
+    """Fetch a release, its signature and every file verified: whole or not at all."""
+    from pipeline.verify import check_folder
+
+    with transfer(f"release {release}") as tell:
+        folder = ready.registry().pull(release, to, tell)
+    check_folder(folder, release)
     next_step(
         f"release {release} is in {folder}", f'moelora predict --release {release} --task TASK --text "…"'
     )
@@ -154,6 +164,7 @@ def predict(
 ) -> None:
     """Ask a release one question. Not a medical device."""
     from pipeline import predict as prediction
+    from pipeline.verify import check_folder
 
     registry = ready.registry()
     if release is None:
@@ -161,8 +172,10 @@ def predict(
         if champion is None:
             raise InputError("there is no champion: moelora promote sets one, or name a --release")
         release = champion.release
-    folder = registry.pull(release)
+    with transfer(f"release {release}") as tell:
+        folder = registry.pull(release, tell=tell)
     ready.prepare_base()
+    check_folder(folder, release)
     question = sys.stdin.read() if text == "-" else text
     answer = prediction.predict(folder, task, question, choice, task_fallback)
     if as_json:
@@ -178,17 +191,64 @@ def history(as_json: Json = False) -> None:
     if as_json:
         print_json(entries)
         return
-    table = new_table("at", "event", "release", "by", "reason")
+    settled = {entry["intention"] for entry in entries if "intention" in entry}
+    table = new_table("at", "event", "channel", "release", "before", "by", "reason")
     for entry in entries:
+        if entry["id"] in settled:  # its outcome says the same
+            continue
+        event = verdict(entry["event"]) + (" (found out later)" if entry.get("reconciled") else "")
         table.add_row(
             entry["at"][:19],
-            verdict(entry["event"]),
+            event,
+            entry.get("channel") or "",
             entry["release"] or "",
-            entry["by"],
+            entry.get("previous") or "",
+            plain(entry["by"]),
             plain(entry["reason"]),
         )
     out.print(table)
     next_step(f"{len(entries)} entries", "moelora releases")
+
+
+@app.command(epilog="Example: moelora prune --keep 10 --reason 'older than our policy' --apply")
+def prune(
+    keep: Annotated[int, typer.Option(min=0, help="So many of the newest releases stay.")] = 10,
+    apply: Annotated[bool, typer.Option("--apply", help="Remove them; else they are only shown.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; stays in the registry's history.")] = "retention",
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Show, or remove, releases that no channel needs: not pointed at, not gone back to, not new."""
+    registry = ready.registry()
+    plan = registry.plan_prune(keep)
+    done = registry.prune(plan, by or repository.actor(), reason) if apply else None
+    if as_json:
+        print_json({"plan": asdict(plan), "done": asdict(done) if done else None})
+        return
+    table = new_table("release", "MB", "", "why")
+    for release, why in plan.kept.items():
+        table.add_row(release, "", "stays", plain(why))
+    for each in plan.removed:
+        table.add_row(each.id, f"{each.bytes / 1e6:.1f}", "goes", f"published {each.published_at[:19]}")
+    for release in plan.unfinished:
+        table.add_row(release, "", "goes", "never finished, or its removal was not")
+    out.print(table)
+    if plan.uploads:
+        out.print(f"{len(plan.uploads)} uploads that were given up go too.")
+    if done is None:
+        total = len(plan.removed) + len(plan.unfinished)
+        next_step(f"{total} would go, nothing is removed yet", f"moelora prune --keep {keep} --apply")
+        return
+    for release in done.spared:
+        out.print(f"{release} stays: a channel was pointed at it meanwhile.")
+    for locked in done.locked:
+        until = f"until {locked.until[:19]}" if locked.until else "for a time S3 does not tell"
+        out.print(plain(f"locked by the bucket {until}: {locked.key}"), soft_wrap=True)
+    next_step(f"{len(done.removed)} removed", "moelora releases")
+
+
+def _pointing(channels: list[Any], release: str) -> list[str]:
+    return [channel.name for channel in channels if channel.release == release]
 
 
 def _print_gate(gate: dict[str, Any]) -> None:

@@ -92,7 +92,7 @@ def publish(params):
         return {"published": False, "release": None, "files": 0, "bytes": 0, "reason": "not passed"}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "gate.json").write_text(json.dumps(gate))
-        Path(folder, "adapter").write_text(Path("data/export/out.txt").read_text())
+        Path(folder, "adapter.json").write_text(Path("data/export/out.txt").read_text())
         registry = Registry.open(params.publish.registry)
         receipt = registry.publish(Path(folder), {"by": "test", "reason": "test"})
     return {"published": True, "release": receipt.release, "files": receipt.files, "bytes": receipt.bytes,

@@ -120,7 +120,7 @@ def test_a_second_run_finds_nothing_to_do_and_says_so(project: Project, registry
     assert project.report("publish")["release"] in message
     assert {run["state"]["name"] for run in project.task_runs("second")} == {"Cached"}
     assert project.git("branch", "--list", "retrain/*") == branches
-    assert [entry["event"] for entry in registry.history()] == ["published", "candidate"]
+    assert [entry["event"] for entry in registry.history()] == ["published", "intended", "candidate"]
 
 
 def test_a_release_the_registry_lost_is_published_again(project: Project) -> None:
@@ -128,7 +128,7 @@ def test_a_release_the_registry_lost_is_published_again(project: Project) -> Non
     text = other.read_text()
     release = project.report("publish")["release"]
     registry = Registry.open(URL)
-    registry._client.delete_object(Bucket=BUCKET, Key=f"flows/releases/{release}/manifest.json")
+    registry.store.client.delete_object(Bucket=BUCKET, Key=f"flows/releases/{release}/manifest.json")
     assert not registry.exists(release)
     assert project.retrain("lost")[0] == "Published"
     assert registry.exists(release)

@@ -165,3 +165,59 @@ def test_a_difference_beyond_the_tolerance_writes_nothing(
     with pytest.raises(PipelineError, match=r"differ .* for rqe; export.tolerance is 0.0001"):
         export()
     assert not paths.RELEASE.exists()
+
+
+def test_stock_peft_serves_many_tasks_in_one_batch(adapter: MoeLora) -> None:
+    from peft import PeftModel
+
+    export()
+    model, _ = base.load(Params.load().compute)
+    stock = PeftModel.from_pretrained(model, str(paths.RELEASE_TASKS / TASKS[0]), adapter_name=TASKS[0])
+    for task in TASKS[1:]:
+        stock.load_adapter(str(paths.RELEASE_TASKS / task), adapter_name=task)
+    stock.eval()
+    rows = [TASKS[1], TASKS[0], "__base__", TASKS[1]]
+    probe = ids(len(rows), 9)
+    with torch.no_grad():
+        found = stock(probe, adapter_names=rows).logits
+    for row, task in enumerate(rows):
+        context = adapter.disabled() if task == "__base__" else adapter.tasks([task])
+        with torch.no_grad(), context:
+            assert (adapter.model(probe[row : row + 1]).logits[0] - found[row]).abs().max() < 1e-4
+    assert (found[0] - found[1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("scaling", ["standard", "rslora"])
+def test_a_task_has_what_vllm_checks(scaling: str, adapter: MoeLora, tmp_path: Path) -> None:
+    """Fields and tensor names as vLLM's PEFTHelper and parse_fine_tuned_lora_name read them; vLLM
+    itself is not run here."""
+    from safetensors import safe_open
+
+    from pipeline.export import write_task_lora
+
+    model, _ = base.load(Params.load().compute)
+    made = inject(model, MoeLoraConfig(tasks=TASKS, rank=8, experts=4, scaling=scaling))
+    write_task_lora(made, "rqe", tmp_path / "rqe", Base(model="tiny"))
+    assert {file.name for file in (tmp_path / "rqe").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    config = json.loads((tmp_path / "rqe" / "adapter_config.json").read_text())
+    assert config["peft_type"] == "LORA"
+    assert (type(config["r"]), config["r"]) == (int, 8)  # at most --max-lora-rank; 16 by default
+    assert (type(config["lora_alpha"]), config["lora_alpha"]) == (int, 32)
+    assert config["target_modules"] == sorted(
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    )
+    assert config["bias"] == "none"
+    assert config["use_rslora"] is (scaling == "rslora")
+    assert not any(
+        config.get(name) for name in ("modules_to_save", "use_dora", "rank_pattern", "alpha_pattern")
+    )
+    with safe_open(tmp_path / "rqe" / "adapter_model.safetensors", "pt") as file:
+        for name in file.keys():  # noqa: SIM118  # no mapping
+            parts = name.split(".")
+            assert parts[:2] == ["base_model", "model"]
+            assert (parts[-1], parts[-2]) in (("weight", "lora_A"), ("weight", "lora_B"))
+            assert parts[-3] in config["target_modules"]
+            assert file.get_slice(name).get_shape()[parts[-2] == "lora_B"] == config["r"]

@@ -1,0 +1,271 @@
+"""One group's records in files of any stage: which files hold them, and a file without them.
+
+A group is known by its ``group_id`` in raw data, and by the pseudonym that ``deidentify`` drew for it
+in everything after. A raw file is read as ``ingest`` reads it. A row that cannot be read is taken for
+the group's where it spells the group's id as a whole word: it serves nobody, and may be the patient's.
+
+>>> finder = Finder.of("4711", params)
+>>> finder.holds(path.read_bytes())
+True
+"""
+
+import gzip
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import zstandard
+
+from pipeline import key, paths
+from pipeline.digests import file_digest
+from pipeline.errors import InputError, PipelineError
+from pipeline.ingest import formats
+from pipeline.ingest.formats import LINE, REASON
+from pipeline.ingest.rows import field_names
+from pipeline.params import Params, Source
+from pipeline.records import RECORD_SCHEMA
+
+MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+PARQUET = b"PAR1"
+SHARD_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A raw file without the group: ``rows`` that went, ``data`` of what stays, None for nothing.
+
+    ``whole`` where the file could not be rewritten, being cut short or damaged, and went with all it held.
+    """
+
+    rows: int
+    data: bytes | None
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Looks for one group; ``mappings``: how the files of the inbox name their fields."""
+
+    group: str
+    pseudonym: str
+    mappings: Sequence[Source | None]
+
+    @classmethod
+    def of(cls, group: str, params: Params) -> "Finder":
+        """The finder of a raw ``group_id``, with the key in use.
+
+        Raises DeidKeyError where the key is missing, or is not the one the data here was made with,
+        InputError where the id is empty: every text would spell it.
+        """
+        from pipeline.deidentify import _group
+        from pipeline.deidentify.drawing import pseudonym
+
+        if not any(letter.isalnum() for letter in group):
+            raise InputError("the group's id is empty: name a group_id")
+        secret = key.load(file_digest(path)[:SHARD_DIGITS] for path in _included(params))
+        if paths.KEY_ID.is_file():
+            key.check_key_id(secret)
+        drawn = pseudonym(secret, "group_id", _group({"group_id": group}))
+        return cls(group, drawn, (None, *params.ingest.sources))
+
+    def holds(self, data: bytes) -> bool:
+        """Whether a file of any stage holds a record of the group."""
+        if data[:4] == PARQUET:
+            return self._in_parquet(data)
+        names = {name for each in self.mappings for names in field_names(each).values() for name in names}
+        found = _as_text(data, names)
+        if found is None:
+            return False
+        file_format, compression = found
+        return any(self._rows(data, file_format, compression, each)[1] for each in self.mappings)
+
+    def without(self, data: bytes, name: str, mapping: Source | None) -> Rewritten:
+        """A raw file of this name without the group's rows. Raises PipelineError where some stay."""
+        kind = formats.kind(name)
+        if kind is None:
+            return Rewritten(0, data)
+        rows, removed = self._rows(data, *kind, mapping)
+        if not removed:
+            return Rewritten(0, data)
+        height = rows.frame.height
+        if len(removed) == height:
+            return Rewritten(height, None)
+        try:
+            kept = _kept(_decompressed(data, kind[1]), kind[0], rows, set(removed))
+        except (OSError, EOFError, zstandard.ZstdError, ValueError):
+            return Rewritten(height, None, whole=True)
+        packed = _compressed(kept, kind[1])
+        if self._rows(packed, *kind, mapping)[1]:
+            raise PipelineError(
+                "erase: a file still holds the group after it was rewritten: remove it by hand"
+            )
+        return Rewritten(len(removed), packed)
+
+    def mentions(self, text: str) -> bool:
+        """Whether a text spells the group's id as a whole word."""
+        return re.search(rf"(?<!\w){re.escape(self.group)}(?!\w)", text) is not None
+
+    def _rows(
+        self, data: bytes, file_format: str, compression: str | None, mapping: Source | None
+    ) -> tuple[formats.Rows, list[int]]:
+        """The rows of a raw file, and the indices of those that are the group's."""
+        names = field_names(mapping)
+        wanted = list(dict.fromkeys(name for alternatives in names.values() for name in alternatives))
+        rows = formats.read(data, file_format, compression, wanted, names["answer_choices"])
+        default = (mapping.defaults if mapping else {}).get("group_id")
+        group = pl.coalesce(
+            pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)) for name in names["group_id"]
+        ).fill_null(pl.lit(default, pl.String))
+        marks = rows.frame.select(
+            own=(group == self.group).fill_null(False), unread=pl.col(REASON).is_not_null()
+        )
+        own, unread = set(marks["own"].arg_true()), marks["unread"].arg_true().to_list()
+        for run in _runs(unread):
+            # A record that is broken over several lines is as many unreadable rows, and spells the id once.
+            if any(self.mentions(raw) for raw in rows.raw(run)):
+                own.update(run)
+        return rows, sorted(own)
+
+    def _in_parquet(self, data: bytes) -> bool:
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            file = pyarrow.parquet.ParquetFile(io.BytesIO(data))
+            names = set(file.schema_arrow.names)
+            if {"raw", "reason"} <= names:  # quarantine
+                raw = pl.Series(pl.from_arrow(file.read(columns=["raw"])["raw"]))
+                return any(self.mentions(text) for text in raw.drop_nulls())
+            if "group_id" in names:
+                groups = pl.Series(pl.from_arrow(file.read(columns=["group_id"])["group_id"]))
+                if groups.cast(pl.String).is_in([self.group, self.pseudonym]).any():
+                    return True
+        except (pyarrow.ArrowException, pl.exceptions.PolarsError, OSError, ValueError):
+            return False
+        return any(self._rows(data, "parquet", None, each)[1] for each in self.mappings)
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A file of the inbox that holds the group: ``shard`` is what it may be called by."""
+
+    path: Path
+    shard: str
+    rewritten: Rewritten
+
+
+def raw_files(finder: Finder, params: Params) -> tuple[list[RawFile], list[str]]:
+    """The files of the inbox that hold the group, and the shards of files of other kinds that spell
+    its id or are no text, which nothing here can read."""
+    found, unreadable = [], []
+    for path in _inbox():
+        data = path.read_bytes()
+        shard = file_digest(path)[:SHARD_DIGITS]
+        if formats.kind(path.name) is None:
+            if b"\0" in data[:4096] or finder.mentions(data.decode("utf-8", "replace")):
+                unreadable.append(shard)
+            continue
+        below = path.relative_to(paths.INBOX)
+        mapping = next((source for source in params.ingest.sources if below.match(source.match)), None)
+        rewritten = finder.without(data, path.name, mapping)
+        if rewritten.rows:
+            found.append(RawFile(path, shard, rewritten))
+    return found, sorted(unreadable)
+
+
+def _runs(places: Sequence[int]) -> Iterator[list[int]]:
+    """Places next to each other, together."""
+    for _, run in groupby(enumerate(places), lambda pair: pair[1] - pair[0]):
+        yield [place for _, place in run]
+
+
+def derived_folders() -> list[Path]:
+    """Everything in this checkout that is made of the inbox, as far as it is there."""
+    folders = [paths.INGESTED, paths.QUARANTINE, paths.DEIDENTIFIED, paths.SPLIT, paths.RESAMPLED]
+    folders += [paths.PREDICTIONS, paths.ADAPTER, paths.RELEASE]
+    # Beside each, what a stage that was killed had begun.
+    begun = [path for folder in folders for path in sorted(folder.parent.glob(f".{folder.name}.*"))]
+    return [folder for folder in folders + begun if folder.exists()]
+
+
+def _inbox() -> Iterator[Path]:
+    return (path for path in sorted(paths.INBOX.rglob("*")) if path.is_file())
+
+
+def _included(params: Params) -> Iterable[Path]:
+    return (path for path in _inbox() if any(fnmatchcase(path.name, each) for each in params.ingest.include))
+
+
+def _as_text(data: bytes, names: set[str]) -> tuple[str, str | None] | None:
+    """Format and compression of a raw file by its content, or None where it can be no file of records,
+    whose fields have ``names``."""
+    compression = next((name for magic, name in MAGIC.items() if data.startswith(magic)), None)
+    try:
+        content = _decompressed(data, compression)
+    except (OSError, EOFError, zstandard.ZstdError):
+        return ("jsonl", compression)  # cut short: what can be read of it decides
+    if b"\0" in content[:4096] and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return None
+    first = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        first = content[2:].replace(b"\0", b"").lstrip()[:1]
+    if first not in (b"{", b"["):
+        return "csv", compression
+    try:
+        whole = json.loads(content)
+    except ValueError:
+        return "jsonl", compression
+    # A report is one document over many lines; a line of its own may be a record.
+    is_record = isinstance(whole, dict) and not whole.keys().isdisjoint(names | RECORD_SCHEMA.keys())
+    return ("jsonl", compression) if is_record else None
+
+
+def _decompressed(data: bytes, compression: str | None) -> bytes:
+    if compression == "gzip":
+        return gzip.decompress(data)
+    if compression == "zstd":
+        with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True) as stream:
+            content: bytes = stream.read()
+        return content
+    return data
+
+
+def _compressed(data: bytes, compression: str | None) -> bytes:
+    if compression == "gzip":
+        return gzip.compress(data, mtime=0)
+    return zstandard.ZstdCompressor().compress(data) if compression == "zstd" else data
+
+
+def _kept(content: bytes, file_format: str, rows: formats.Rows, removed: set[int]) -> bytes:
+    """What stays of a decompressed file, in UTF-8, without the rows of these indices."""
+    if file_format == "parquet":
+        return _kept_parquet(content, removed)
+    if rows.encoding in ("utf-16", "gb18030", "cp1252"):
+        content = content.decode(rows.encoding).encode()
+    lines = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="").readlines()
+    numbers: list[Any] = rows.frame[LINE].to_list()
+    gone: set[int] = set()
+    for at in removed:
+        # A CSV row reaches to where the next one starts; what is between is blank.
+        end = numbers[at + 1] if at + 1 < len(numbers) else len(lines) + 1
+        gone.update(range(numbers[at], end))
+    kept = (line for number, line in enumerate(lines, 1) if number not in gone)
+    return "".join(kept).encode("utf-8", "surrogateescape")
+
+
+def _kept_parquet(content: bytes, removed: set[int]) -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(io.BytesIO(content))
+    stay = pyarrow.array([row not in removed for row in range(table.num_rows)])
+    target = io.BytesIO()
+    pyarrow.parquet.write_table(table.filter(stay), target)
+    return target.getvalue()

@@ -1,0 +1,1 @@
+"""The releases benchmark: one module for each group of figures."""
