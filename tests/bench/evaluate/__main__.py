@@ -1,10 +1,10 @@
 """Evaluation and gate, measured: metrics against reference libraries, simulated candidates, quickness.
 
-    make bench-evaluate                        perhaps forty minutes on 2 cores; not yet timed whole
+    make bench-evaluate                        about an hour on 2 cores
     python -m tests.bench.evaluate --quick     minutes: 50 simulated candidates, nothing of the real model
     python -c "from tests.bench.evaluate import simulation; simulation.curve(300)"   the gate's power
 
-The parts with the real model (an adapter of 14 tasks with random values, adapters trained to recite
+The parts with the real model (adapters of 14 tasks, random and trained, others trained to recite
 canaries and not) each run in processes of their own. Beside the table: reports/bench/evaluate.json.
 """
 
