@@ -15,6 +15,7 @@ from flows import local_s3
 from pipeline import registry
 from pipeline.errors import RegistryUnavailable
 from pipeline.registry import Registry
+from pipeline.registry.store import Store
 from tests.s3 import BUCKET
 
 
@@ -55,7 +56,7 @@ def test_it_starts_once_keeps_its_data_and_stops(folder: Path) -> None:
     made = folder.parent / "made"
     made.mkdir()
     (made / "README.md").write_text("card")
-    release = Registry(registry.connect(config), BUCKET, "r").publish(made, {"by": "Ann", "reason": "a test"})
+    release = Registry(Store(registry.connect(config), BUCKET, "r")).publish(made, {"by": "Ann", "reason": "a test"})
     keys = json.loads((folder / "keys.json").read_text())
     local_s3.stop(folder)
     assert not local_s3.running(folder)
@@ -63,7 +64,7 @@ def test_it_starts_once_keeps_its_data_and_stops(folder: Path) -> None:
 
     local_s3.start(folder, BUCKET)
     assert json.loads((folder / "keys.json").read_text()) == keys
-    assert Registry(registry.connect(config), BUCKET, "r").verify(release.release) == []
+    assert Registry(Store(registry.connect(config), BUCKET, "r")).verify(release.release) == []
     size = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
     assert size < 5_000_000  # nothing is set aside for data to come
 
