@@ -56,7 +56,9 @@ def test_it_starts_once_keeps_its_data_and_stops(folder: Path) -> None:
     made = folder.parent / "made"
     made.mkdir()
     (made / "README.md").write_text("card")
-    release = Registry(Store(registry.connect(config), BUCKET, "r")).publish(made, {"by": "Ann", "reason": "a test"})
+    release = Registry(Store(registry.connect(config), BUCKET, "r")).publish(
+        made, {"by": "Ann", "reason": "a test"}
+    )
     keys = json.loads((folder / "keys.json").read_text())
     local_s3.stop(folder)
     assert not local_s3.running(folder)
