@@ -167,13 +167,14 @@ def predict(
     from pipeline.verify import check_folder
 
     registry = ready.registry()
+    promoted = None
     if release is None:
         champion = registry.channel()
         if champion is None:
             raise InputError("there is no champion: moelora promote sets one, or name a --release")
-        release = champion.release
+        release, promoted = champion.release, champion.manifest_sha256
     with transfer(f"release {release}") as tell:
-        folder = registry.pull(release, tell=tell)
+        folder = registry.pull(release, tell=tell, manifest_sha256=promoted)
     ready.prepare_base()
     check_folder(folder, release)
     question = sys.stdin.read() if text == "-" else text

@@ -97,12 +97,13 @@ def merge(
 def _pulled(release: str | None) -> Path:
     """The folder of a release of the registry, the champion's by default."""
     registry: Any = ready.registry()
+    promoted = None
     if release is None:
         champion = registry.channel()
         if champion is None:
             raise InputError("there is no champion: moelora promote sets one, or name a --release")
-        release = str(champion.release)
-    pulled: Path = registry.pull(release)
+        release, promoted = str(champion.release), champion.manifest_sha256
+    pulled: Path = registry.pull(release, manifest_sha256=promoted)
     return pulled
 
 

@@ -248,3 +248,17 @@ def test_a_body_that_breaks_off_is_asked_for_again(
     assert empty_registry.verify(published) == []
     broken.clear()
     verify_folder(empty_registry.pull(published, tmp_path / "pulled"), published)
+
+
+def test_only_the_manifest_that_was_promoted_is_pulled(empty_registry: Registry, tmp_path: Path) -> None:
+    release = empty_registry.publish(folder_of(tmp_path / "made"), FACTS).release
+    empty_registry.move("champion", release, "Ann", "better", None)
+    champion = empty_registry.channel()
+    assert champion is not None
+    promoted = champion.manifest_sha256
+    folder = empty_registry.pull(release, tmp_path / "a", manifest_sha256=promoted)
+    assert empty_registry.pull(release, folder, manifest_sha256=promoted) == folder  # what lies here too
+    for target in (folder, tmp_path / "b"):
+        with pytest.raises(ReleaseCorrupt, match="not the one that was promoted"):
+            empty_registry.pull(release, target, manifest_sha256="0" * 64)
+    assert not (tmp_path / "b").exists()
