@@ -135,3 +135,22 @@ def registry() -> Any:
     if url is None:
         raise ParamsError("publish.registry is null: set local or s3://BUCKET/PREFIX in params.yaml")
     return Registry.open(url)
+
+
+def named_or_champion(release: str | None) -> tuple[str, str | None]:
+    """``release``, or the champion and the SHA-256 of the manifest that it was promoted with.
+
+    Raises InputError where neither is there.
+    """
+    if release is not None:
+        return release, None
+    champion = registry().channel()
+    if champion is None:
+        raise InputError("there is no champion: moelora promote sets one, or name a --release")
+    return champion.release, champion.manifest_sha256
+
+
+def pull(release: str, manifest_sha256: str | None, tell: Any = None) -> Path:
+    """The verified folder of a release, its manifest the promoted one where that is given."""
+    folder: Path = registry().pull(release, tell=tell, manifest_sha256=manifest_sha256)
+    return folder

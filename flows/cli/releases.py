@@ -12,7 +12,7 @@ from flows import repository
 from flows.cli import ready
 from flows.cli.app import By, ChannelName, Json, Reason, ReleaseId, app
 from flows.terminal import err, new_table, next_step, out, plain, print_json, transfer, verdict
-from pipeline.errors import InputError, ReleaseCorrupt
+from pipeline.errors import ReleaseCorrupt
 
 
 @app.command(epilog="Example: moelora releases --json")
@@ -166,15 +166,9 @@ def predict(
     from pipeline import predict as prediction
     from pipeline.verify import check_folder
 
-    registry = ready.registry()
-    promoted = None
-    if release is None:
-        champion = registry.channel()
-        if champion is None:
-            raise InputError("there is no champion: moelora promote sets one, or name a --release")
-        release, promoted = champion.release, champion.manifest_sha256
+    release, promoted = ready.named_or_champion(release)
     with transfer(f"release {release}") as tell:
-        folder = registry.pull(release, tell=tell, manifest_sha256=promoted)
+        folder = ready.pull(release, promoted, tell)
     ready.prepare_base()
     check_folder(folder, release)
     question = sys.stdin.read() if text == "-" else text

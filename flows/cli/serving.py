@@ -1,7 +1,7 @@
 """Commands that put a release to use: an HTTP server, and full models for other servers."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -78,7 +78,7 @@ def merge(
         raise InputError("--release and --folder name two sources: leave one out")
     if to.exists():
         raise InputError(f"{to} is there already: name a new folder")
-    source = _existing(folder) if folder else _pulled(release)
+    source = _existing(folder) if folder else ready.pull(*ready.named_or_champion(release))
     from pipeline import merge as merging
     from pipeline.params import Params
     from pipeline.verify import check_folder
@@ -92,19 +92,6 @@ def merge(
         return
     out.print(plain(f"logits differ from the adapter's by at most {difference:.1e}"))
     next_step(f"{task} is a full model in {to}", f"read {to / 'README.md'}, and load it by from_pretrained")
-
-
-def _pulled(release: str | None) -> Path:
-    """The folder of a release of the registry, the champion's by default."""
-    registry: Any = ready.registry()
-    promoted = None
-    if release is None:
-        champion = registry.channel()
-        if champion is None:
-            raise InputError("there is no champion: moelora promote sets one, or name a --release")
-        release, promoted = str(champion.release), champion.manifest_sha256
-    pulled: Path = registry.pull(release, manifest_sha256=promoted)
-    return pulled
 
 
 def _existing(folder: Path) -> Path:
