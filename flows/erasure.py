@@ -138,7 +138,7 @@ def plan(finder: Finder, registry: Registry | None) -> Plan:
     }
     locked = [lock for store in found for md5 in objects[store.name] if (lock := store.lock(md5))]
     releases, untold = _releases(registry, set(shards), contents.known) if registry else ([], [])
-    anything = bool(shards or concerned or begun or releases) or _is_here(finder)
+    anything = bool(shards or concerned or releases) or _is_here(finder)
     champion = registry.channel() if registry else None
     return Plan(
         raw,
