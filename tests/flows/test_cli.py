@@ -113,7 +113,7 @@ def test_predict_hands_the_fallback_on(
     from pipeline import predict
 
     asked = []
-    registry = SimpleNamespace(pull=lambda release, tell: Path(release))
+    registry = SimpleNamespace(pull=lambda release, tell, manifest_sha256: Path(release))
     monkeypatch.setattr(ready, "registry", lambda: registry)
     monkeypatch.setattr(ready, "prepare_base", lambda: None)
     monkeypatch.setattr(predict, "predict", lambda *given: asked.append(given) or "yes")
