@@ -71,6 +71,17 @@ def link(folder: Path, include: Sequence[str], batch: str | None = None) -> Arri
     return Arrival(batch, len(new), len(wanted) - len(new), len(offered) - len(wanted))
 
 
+def put(file: Path, target: Path, content: str) -> None:
+    """Move a finished file of this disk to ``target`` in an inbox, under another name where that is
+    taken; ``content``: its digest. Sample data beside the batch leaves."""
+    if target.exists():
+        target = target.with_name(f"{content[:8]}-{target.name}")
+    root = next(folder for folder in target.parents if folder.name == paths.INBOX.name)
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file.replace(target)
+    shutil.rmtree(root / SAMPLE.name, ignore_errors=True)
+
+
 def drop_sample() -> bool:
     """Remove the sample data where other data has come; whether there was any to remove."""
     if SAMPLE.is_dir() and any(SAMPLE not in path.parents for path in files()):
@@ -124,3 +135,43 @@ def _link_or_copy(source: Path, target: Path) -> None:
         temporary = target.with_name(f".{target.name}.part")
         shutil.copyfile(source, temporary)
         temporary.replace(target)
+
+
+def mirror(source: Path) -> tuple[int, int, int]:
+    """Make the inbox hold the files of ``source``, by the same names below it, and no others: how many
+    there are, how many of them are new, how many are gone. Raises DataError where there are none."""
+    wanted = {path.relative_to(source): path for path in sorted(source.rglob("*")) if path.is_file()}
+    if not wanted:
+        raise DataError("the service's inbox is empty: drop files where `moelora deploy --watch` looks")
+    there = {path.relative_to(paths.INBOX): path for path in files()}
+    gone = [path for name, path in there.items() if not _is_same(path, wanted.get(name))]
+    for path in gone:
+        path.unlink()
+    new = [name for name in wanted if not (paths.INBOX / name).exists()]
+    for name in new:
+        _private_folder((paths.INBOX / name).parent)
+        _link_or_copy(wanted[name], paths.INBOX / name)
+    for folder in sorted((f for f in paths.INBOX.rglob("*") if f.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    return len(wanted), len(new), len(gone)
+
+
+def _is_same(path: Path, other: Path | None) -> bool:
+    """Whether two files are one on the disk, or a copy with the same bytes."""
+    if other is None:
+        return False
+    return path.samefile(other) or (
+        path.stat().st_size == other.stat().st_size and digest(path) == digest(other)
+    )
+
+
+def copy_to(folder: Path) -> int:
+    """Link the files of the inbox into another one, and count them."""
+    count = 0
+    for path in files():
+        target = folder / path.relative_to(paths.INBOX)
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _link_or_copy(path.resolve(), target)
+        count += 1
+    return count

@@ -3,30 +3,35 @@
     moelora promote RELEASE --by NAME --reason TEXT [--confirm TASK …] [--confirm-other-comparison]
                             [--channel NAME]
 
-Run from Prefect's page without ``by`` and ``reason``, it shows the gate's table and waits for a
-form. Somebody else's move meanwhile is never overwritten: the pointer moves only if it still is
-where it was when the table was shown.
+Run from Prefect's page without ``by`` and ``reason``, or by itself for a new candidate, it shows the
+gate's table and waits for a form. Approved, rejected or left unanswered: the registry's history keeps
+it, with the name that was typed. Somebody else's move meanwhile is never overwritten: the pointer moves
+only if it still is where it was when the table was shown.
 """
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from prefect import flow, get_run_logger, pause_flow_run
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
+from prefect.flow_runs import apause_flow_run
 from prefect.input import RunInput
 from prefect.states import Cancelled, Completed
 from pydantic import Field
 
-from flows import reports, repository
-from flows.retrain import ended_by, open_registry
+from flows import reports, repository, workspace
+from flows.champion import open_registry
+from flows.endings import ended_by
+from flows.leash import leash
 from pipeline.errors import InputError, ParamsError, PipelineError, ReleaseCorrupt
 from pipeline.registry import CHAMPION, Channel, Registry
 from pipeline.verify import content_problems
 
-PATIENCE = 24 * 3600
-"""Seconds the form waits for a person."""
+MARGIN = 600
+"""Seconds that the server gives the form beyond ours."""
 
 LOOK = 2
 """Seconds between looks whether somebody has answered."""
@@ -52,15 +57,17 @@ def promote(
     confirmed: Sequence[str] = (),
     confirm_other_comparison: bool = False,
     channel: str = CHAMPION,
+    hours: float = 72.0,
 ) -> "State[Any]":
     """Show the gate's table of a release, ask who approves and why, and move a channel to it.
 
-    Fails where the release is blocked, an undecided task is not confirmed, it was compared with
-    something else than the champion of now and that is not confirmed, or somebody else moved the
-    channel first.
+    ``hours``: how long the form waits for a person. Fails where the release is blocked, an undecided
+    task is not confirmed, it was compared with something else than the champion of now and that is not
+    confirmed, or somebody else moved the channel first.
     """
     try:
-        return _promote(release, by, reason, confirmed, confirm_other_comparison, channel)
+        with leash():
+            return _promote(release, by, reason, confirmed, confirm_other_comparison, channel, hours)
     except PipelineError as error:
         return ended_by(error)
 
@@ -72,6 +79,7 @@ def _promote(
     confirmed: Sequence[str],
     confirm_other_comparison: bool,
     channel: str,
+    hours: float,
 ) -> "State[Any]":
     registry = the_registry()
     before = registry.channel(channel)
@@ -81,13 +89,12 @@ def _promote(
     told = situation(release, gate, before, channel)
     reports.tell_gate(gate, told)
     if by is None or reason is None:
-        approval = pause_flow_run(
-            wait_for_input=Approval.with_initial_data(
-                description=f"{told} The gate's table is among the artifacts of this run.",
-            ),
-            timeout=PATIENCE,
-            poll_interval=LOOK,
-        )
+        try:
+            approval = asyncio.run(_ask(reports.gate_page(gate, told), hours * 3600))
+        except TimeoutError:
+            why = f"nobody answered within {hours:g} hours"
+            registry.append_history("expired", release, repository.actor(), why)
+            return Cancelled(name="Expired", message=f"{why}: the {channel} stays. Run promote again.")
         if not approval.approve:
             registry.append_history("rejected", release, approval.by, approval.reason)
             return Cancelled(name="Rejected", message=f"{approval.by}: {approval.reason}")
@@ -105,6 +112,14 @@ def _promote(
         "The %s is %s.%s", channel, now.release, f" To keep its state: git merge {branch}" if branch else ""
     )
     return Completed(name="Promoted", message=f"{by}: {reason}")
+
+
+async def _ask(text: str, seconds: float) -> Approval:
+    """What a person answers to the form with ``text`` above it. Raises TimeoutError."""
+    form = Approval.with_initial_data(description=text)
+    # Ended from here, before the server marks the run as failed: nothing went wrong.
+    async with asyncio.timeout(seconds):
+        return await apause_flow_run(wait_for_input=form, timeout=int(seconds) + MARGIN, poll_interval=LOOK)
 
 
 def gate_of(registry: Registry, release: str) -> dict[str, Any]:
@@ -180,7 +195,9 @@ def mark(registry: Registry, release: str) -> str | None:
     if not made:
         return None
     try:
-        repository.tag(f"release/{release}", made[-1]["git_commit"])
+        tagged = repository.tag(f"release/{release}", made[-1]["git_commit"])
+        if tagged and workspace.is_deployed():
+            workspace.push(f"refs/tags/release/{release}")
     except PipelineError:
         return None
     branch = made[-1]["branch"]

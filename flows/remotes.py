@@ -27,9 +27,11 @@ def remotes() -> dict[str, dict[str, str]]:
     return found
 
 
-def write_own(folder: Path, known: dict[str, dict[str, str]]) -> None:
-    """Give the checkout in ``folder`` these remotes, for itself alone."""
+def write_own(folder: Path, known: dict[str, dict[str, str]], cache: Path | None = None) -> None:
+    """Give the checkout in ``folder`` these remotes, and a folder for DVC's cache, for itself alone."""
     parser = configparser.ConfigParser(interpolation=None)
+    if cache is not None:
+        parser["cache"] = {"dir": str(cache)}
     for name, options in known.items():
         parser[f"'remote \"{name}\"'"] = options
     path = folder / FOLDER / OWN

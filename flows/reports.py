@@ -70,20 +70,24 @@ class Progress:
         self._shown: tuple[int, str] | None = None
         self._not_before = time.monotonic() + WORTH_SHOWING
         self._failed = False
+        self._began: tuple[float, int] | None = None
 
     def show(self, status: Report) -> None:
         """Show a status of pipeline.stage, if it differs from the last one shown.
 
         Where Prefect does not take it, the stage goes on all the same, and one warning says so.
         """
-        if not status.get("total") or time.monotonic() < self._not_before:
+        if not status.get("total"):
             return
         done, total, message = status["done"], status["total"], status["message"]
+        left = self._time_left(done, total)
+        if time.monotonic() < self._not_before:
+            return
         if (done, message) == self._shown:
             return
         self._shown = (done, message)
         percent = 100.0 * done / total
-        text = f"{self._stage}: {done} of {total}. {message}"
+        text = f"{self._stage}: {done} of {total}. {message}{left}"
         try:
             self._send(percent, text)
         except (httpx.HTTPError, PrefectException) as error:
@@ -93,6 +97,17 @@ class Progress:
                     "%s goes on; its progress is not shown (%s)", self._stage, type(error).__name__
                 )
             self._failed = True
+
+    def _time_left(self, done: int, total: int) -> str:
+        """In words, from the pace since the first status: what an earlier run had done took no time."""
+        now = time.monotonic()
+        if self._began is None or done < self._began[1]:
+            self._began = (now, done)
+        since, first = self._began
+        if done == first or done >= total:
+            return ""
+        minutes = (now - since) / (done - first) * (total - done) / 60
+        return f" About {minutes:.0f} min left." if minutes >= 1 else " Less than a minute left."
 
     def _send(self, percent: float, text: str) -> None:
         if self._artifact is None:
@@ -243,6 +258,12 @@ def gate_table(report: Report) -> tuple[Table, str]:
     if report["undecided"]:
         text += f" To be confirmed by name at promotion: {', '.join(report['undecided'])}."
     return rows, f"{text}\n\n{not_passed(report)}"
+
+
+def gate_page(report: Report, note: str) -> str:
+    """The gate's table as Markdown, with a note above it, for who fills in a form."""
+    rows, text = gate_table(report)
+    return f"{note}\n\n{text}\n\n{markdown_table(rows)}"
 
 
 def not_passed(report: Report) -> str:

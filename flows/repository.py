@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from pipeline import paths
 from pipeline.errors import ParamsError, PipelineError
@@ -24,6 +24,9 @@ from pipeline.errors import ParamsError, PipelineError
 INBOX_TRACKING = Path(f"{paths.INBOX}.dvc")
 CACHE = Path(".dvc/cache")
 """DVC's cache, which holds raw text too."""
+
+RESULTS = "retrain"
+"""Branches ``retrain/<batch>-<run>`` hold the results of runs."""
 
 LOCK = paths.SCRATCH / "retrain.lock"
 DVC = [sys.executable, "-m", "dvc"]
@@ -68,18 +71,17 @@ def without_names(text: str) -> str:
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
+def one_at_a_time(patience: float = 0.0) -> Iterator[None]:
     """Hold this checkout for one retraining; may be entered again by the process that holds it.
 
-    The lock ends with the process, however that ends. Raises PipelineError where another holds it.
+    The lock ends with the process, however that ends. Raises PipelineError where another holds it for
+    longer than ``patience`` seconds.
     """
     global _lock_depth
     if _lock_depth == 0:
         LOCK.parent.mkdir(parents=True, exist_ok=True)
         file = LOCK.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file, patience):
             file.seek(0)
             holder = file.read() or "unknown"
             file.close()
@@ -98,6 +100,19 @@ def one_at_a_time() -> Iterator[None]:
         _lock_depth -= 1
         if file is not None:
             file.close()
+
+
+def _locked(file: IO[str], patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.2)
+        else:
+            return True
 
 
 def track_inbox() -> None:
@@ -201,11 +216,30 @@ def uncommitted_code() -> list[str]:
 
 
 def commit_results(branch: str, message: str) -> Kept:
-    """Commit dvc.lock, params.yaml, data/inbox.dvc and DVC's .gitignore files on a new branch.
+    """Commit the state of a run (see ``commit_state``) on a new branch.
+
+    Where HEAD, or a branch beside this one, holds the same already, that one is returned.
+    Raises PipelineError.
+    """
+    commit, parent = commit_state(message), head()
+    if commit == parent:
+        return Kept(None, parent)
+    tree = git("rev-parse", f"{commit}^{{tree}}")
+    for siblings in (f"refs/heads/{RESULTS}/", f"refs/remotes/origin/{RESULTS}/"):
+        listed = git("for-each-ref", "--format=%(tree) %(parent) %(objectname) %(refname)", siblings)
+        for line in listed.splitlines():
+            if line.startswith(f"{tree} {parent} "):
+                _, _, found, ref = line.split(" ")
+                return Kept(f"{RESULTS}/{ref.removeprefix(siblings)}", found)
+    git("update-ref", f"refs/heads/{branch}", commit, "")
+    return Kept(branch, commit)
+
+
+def commit_state(message: str) -> str:
+    """Commit dvc.lock, params.yaml, data/inbox.dvc and DVC's .gitignore files on no branch.
 
     Made with an index of its own on top of HEAD, so that whoever works in this checkout sees no
-    change. Where HEAD, or a branch beside this one, holds the same already, that one is returned.
-    Raises PipelineError.
+    change. Where HEAD holds the same already, that is returned. Raises PipelineError.
     """
     parent = head()
     ignores = [Path(folder, ".gitignore") for folder in ("data", "models", "reports", "reports/plots")]
@@ -216,17 +250,8 @@ def commit_results(branch: str, message: str) -> Kept:
         git("add", "--force", "--", *(str(file) for file in files if file.is_file()), **index)
         tree = git("write-tree", **index)
     if tree == git("rev-parse", f"{parent}^{{tree}}"):
-        return Kept(None, parent)
-    siblings = f"refs/heads/{branch.partition('/')[0]}/"
-    for line in git(
-        "for-each-ref", "--format=%(tree) %(parent) %(objectname) %(refname)", siblings
-    ).splitlines():
-        if line.startswith(f"{tree} {parent} "):
-            _, _, commit, ref = line.split(" ")
-            return Kept(ref.removeprefix("refs/heads/"), commit)
-    commit = git("commit-tree", tree, "-p", parent, "-m", message, **_author())
-    git("update-ref", f"refs/heads/{branch}", commit, "")
-    return Kept(branch, commit)
+        return parent
+    return git("commit-tree", tree, "-p", parent, "-m", message, **_author())
 
 
 def tag(name: str, commit: str) -> bool:

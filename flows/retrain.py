@@ -15,11 +15,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Completed, Failed
+from prefect.states import Completed
 
-from flows import inbox, reports, repository, stages
+from flows import elsewhere, home, inbox, reports, repository, stages, workspace
+from flows.champion import open_registry, pull_champion
+from flows.endings import ended_by
+from flows.leash import leash
 from pipeline import STAGES, paths
-from pipeline.errors import PipelineError, PointerMoved, ReleaseErased, Stopped
+from pipeline.errors import PipelineError, PointerMoved, Stopped
 from pipeline.pages import evaluation
 from pipeline.params import Params
 from pipeline.registry import CANDIDATE, Registry
@@ -30,9 +33,12 @@ def retrain(batch: str = "manual") -> "State[Any]":
     """Run every stage on what the inbox holds; ``batch`` names what arrived, nothing more."""
     try:
         inbox.check_batch(batch)
-        with repository.one_at_a_time():
+        deployed = workspace.is_deployed()
+        with leash(), repository.one_at_a_time(workspace.PATIENCE if deployed else 0.0):
+            if deployed:
+                take_what_arrived()
             prepare()
-            ran = run_stages()
+            ran = run_stages(batch)
             repository.check_up_to_date()
             ran += confirm_release()
             repository.push()
@@ -64,27 +70,34 @@ def prepare() -> None:
     )
 
 
-def pull_champion(registry: Registry | None) -> str | None:
-    """The id of the release in use, its verified files on this disk; None where there is none."""
-    channel = registry.channel() if registry else None
-    if registry is None or channel is None:
-        return None
-    try:
-        registry.pull(channel.release, manifest_sha256=channel.manifest_sha256)
-    except ReleaseErased as error:
-        get_run_logger().warning("There is no champion to compare with: %s", error)
-        return None
-    return channel.release
+def take_what_arrived() -> None:
+    """Fill the clone with what the service's inbox holds now, and with what the stages need beside."""
+    counts = inbox.mirror(home.inbox())
+    get_run_logger().info("The inbox: %d files, %d of them new here, %d gone.", *counts)
+    workspace.prepare_base()
+    workspace.prepare_key()
 
 
-def run_stages() -> list[str]:
-    """Bring the stages up to date in order; those whose program ran.
+def run_stages(batch: str) -> list[str]:
+    """Bring the stages up to date in order; those that were not.
 
-    DVC is asked once what has changed: it need not be asked again for the stages before that.
+    DVC is asked once what has changed: it need not be asked again for the stages before that. A
+    deployment's runs have those of the pool ``gpu`` run there, all at once.
     """
-    changed, ran, unchanged = repository.changed(), [], True
-    for stage in STAGES:
-        unchanged = unchanged and stage not in changed
+    changed, ran, unchanged, left = repository.changed(), [], True, list(STAGES)
+    while left:
+        unchanged = unchanged and left[0] not in changed
+        if left[0] in elsewhere.ON_GPU and not unchanged and workspace.is_deployed():
+            # The stages before may have made just what they made last time.
+            changed = repository.changed()
+            unchanged = left[0] not in changed
+            if not unchanged:
+                together = [stage for stage in elsewhere.ON_GPU if stage in left]
+                elsewhere.run(together, batch)
+                ran += together
+                left = left[len(together) :]
+                continue
+        stage = left.pop(0)
         if run_stage(stage, unchanged):
             ran.append(stage)
     return ran
@@ -111,13 +124,6 @@ def _stage_task(stage: str, unchanged: bool, force: bool) -> "State[Any]":
     if ran:
         return Completed()
     return Completed(name="Cached", message="Nothing that this stage depends on has changed.")
-
-
-def ended_by(error: PipelineError) -> "State[Any]":
-    """The state for an error raised on purpose: its message says all, so no traceback is logged."""
-    if isinstance(error, Stopped):
-        return Cancelled(name="Stopped", message=str(error))
-    return Failed(message=str(error), data=error)
 
 
 TASKS = {
@@ -147,8 +153,11 @@ def confirm_release() -> list[str]:
 def keep(batch: str) -> repository.Kept:
     """Commit the state of this run on a branch of its own."""
     kept = repository.commit_results(
-        f"retrain/{batch}-{str(flow_run.id)[:8]}", f"Retraining {batch}: {reports.read('gate')['verdict']}"
+        f"{repository.RESULTS}/{batch}-{str(flow_run.id)[:8]}",
+        f"Retraining {batch}: {reports.read('gate')['verdict']}",
     )
+    if kept.branch and workspace.is_deployed():
+        workspace.push(f"refs/heads/{kept.branch}:refs/heads/{kept.branch}")
     get_run_logger().info(
         "Kept on %s, commit %s.", f"branch {kept.branch}" if kept.branch else "HEAD", kept.commit[:12]
     )
@@ -161,7 +170,8 @@ def announce(batch: str, kept: repository.Kept) -> None:
     verdict = reports.read("gate")["verdict"]
     if release is None or registry is None:
         if verdict == "blocked":
-            emit_event("adapter.blocked", resource=_resource(reports.read("gate")["release_digest"][:16]))
+            resource = _resource(reports.read("gate")["release_digest"][:16])
+            emit_event("adapter.blocked", resource=resource, payload={"batch": batch, "reason": blocked_by()})
         return
     if any(entry["event"] == "candidate" and entry["release"] == release for entry in registry.history()):
         return
@@ -186,11 +196,7 @@ def conclude(ran: list[str]) -> "State[Any]":
     gate, published = reports.read("gate"), reports.read("publish")
     state: State[Any]
     if gate["verdict"] == "blocked":
-        blocked = [rule for rule in gate["rules"] if rule["outcome"] == "blocked"]
-        names = sorted({rule["rule"] + (f" of {rule['task']}" if rule["task"] else "") for rule in blocked})
-        state = Completed(
-            name="Blocked", message=f"The gate blocked: {', '.join(names) or 'undecided tasks'}."
-        )
+        state = Completed(name="Blocked", message=f"The gate blocked: {blocked_by()}.")
         next_step = f"open {paths.EVALUATION_PAGE}. The champion stays."
     elif not published["published"]:
         state = Completed(name="Unpublished", message=f"Nothing published: {published['reason']}.")
@@ -209,18 +215,19 @@ def conclude(ran: list[str]) -> "State[Any]":
     return state
 
 
+def blocked_by() -> str:
+    """The rules that blocked, with their tasks."""
+    blocked = [rule for rule in reports.read("gate")["rules"] if rule["outcome"] == "blocked"]
+    names = sorted({rule["rule"] + (f" of {rule['task']}" if rule["task"] else "") for rule in blocked})
+    return ", ".join(names) or "undecided tasks"
+
+
 def _what_to_do_with(release: str) -> str:
     registry = open_registry()
     champion = registry.channel() if registry else None
     if champion and champion.release == release:
         return "none, this release is the champion."
     return f"`moelora promote {release}`"
-
-
-def open_registry() -> Registry | None:
-    """The registry that params.yaml names, or None."""
-    url = Params.load().publish.registry
-    return None if url is None else Registry.open(url)
 
 
 def _resource(release: str) -> dict[str, str]:

@@ -11,8 +11,8 @@ from prefect.events import emit_event
 from prefect.states import Completed
 
 from flows import repository
+from flows.endings import ended_by
 from flows.promote import the_registry
-from flows.retrain import ended_by
 from pipeline.errors import PipelineError
 from pipeline.registry import CHAMPION, Channel
 

@@ -10,7 +10,8 @@ from tests.conftest import ROOT
 
 def test_every_deployment_names_a_flow_of_ours() -> None:
     deployments = yaml.safe_load((ROOT / "infra/prefect.yaml").read_text())["deployments"]
-    assert {deployment["name"] for deployment in deployments} == {"retrain", "promote", "rollback"}
+    names = {"retrain", "gpu-stage", "watch", "promote", "rollback"}
+    assert {deployment["name"] for deployment in deployments} == names
     for deployment in deployments:
         path, function = deployment["entrypoint"].split(":")
         defined = {

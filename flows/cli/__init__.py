@@ -6,6 +6,7 @@
     serving      serve, merge
     origin       lineage, reproduce, erase, signing-key
     evaluation   report, trends, compare
+    service      up, deploy, work
     machine      doctor, ui, services
 
 Everything heavy is imported where it is used, so that ``--help`` answers at once.
@@ -16,7 +17,7 @@ from typing import NoReturn
 
 # Importing a room registers its commands; help lists them in the order of these lines.
 # isort: off
-from flows.cli import running, privacy, releases, serving, origin, evaluation, machine
+from flows.cli import running, privacy, releases, serving, origin, evaluation, service, machine
 
 # isort: on
 from flows.cli.app import app
@@ -32,6 +33,7 @@ __all__ = [
     "privacy",
     "releases",
     "running",
+    "service",
     "serving",
 ]
 

@@ -40,18 +40,20 @@ def ui() -> None:
 
 @app.command(epilog="Example: moelora services stop")
 def services(action: Annotated[Action, typer.Argument(help="What to do.", show_default=False)]) -> None:
-    """Start, stop or look at the Prefect and S3 servers of this checkout."""
-    from flows import local_prefect, local_s3
+    """Start, stop or look at the Prefect and S3 servers of this checkout; workers stop with them."""
+    from flows import local_prefect, local_s3, local_workers
 
     if action == "start":
         ready.prepare_s3()
         ready.prefect()
     elif action == "stop":
+        local_workers.stop()
         local_prefect.stop()
         local_s3.stop()
     prefect = local_prefect.address()
     out.print(f"Prefect: {local_prefect.page(prefect) if prefect else 'not running'}")
     out.print(f"S3: {_local_s3_address()}")
+    out.print(f"Workers: {', '.join(local_workers.running()) or 'none running'}")
     next_step(f"services {action}", "moelora retrain" if action == "stop" else "moelora services stop")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -46,7 +47,7 @@ class Objects:
             client = session.client("s3", endpoint_url=endpoint, config=client_config(ATTEMPTS, endpoint))
         except BotoCoreError as error:
             raise RegistryUnavailable(
-                f"DVC remote {url}: its configuration cannot be used: {error}"
+                f"{url}: its configuration cannot be used: {error}"
             ) from error
         return cls(client, parts.netloc, parts.path.strip("/"))
 
@@ -57,6 +58,19 @@ class Objects:
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + below):
                 for item in page.get("Contents", []):
                     yield item["Key"].removeprefix(self._prefix)
+
+    def entries(self) -> Iterator[tuple[str, int, str]]:
+        """Key without the prefix, bytes and ETag of each object below the prefix."""
+        with as_registry_errors(self.address):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix):
+                for item in page.get("Contents", []):
+                    yield item["Key"].removeprefix(self._prefix), item["Size"], item["ETag"].strip('"')
+
+    def download(self, key: str, target: Path) -> None:
+        """Write an object to a file, a part at a time."""
+        with as_registry_errors(self.address):
+            self._client.download_file(self._bucket, self._prefix + key, str(target))
 
     def read(self, key: str) -> bytes:
         """An object's bytes."""

@@ -1,0 +1,102 @@
+"""Commands of the service: retraining when data arrives, watched and approved in Prefect's page."""
+
+import asyncio
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows import home
+from flows.cli import ready
+from flows.cli.app import app
+from flows.terminal import next_step, out, plain, say
+from pipeline.errors import InputError
+
+Pool = StrEnum("Pool", {pool: pool for pool in home.POOLS})  # type: ignore[misc]
+Watch = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Folder or s3://BUCKET/PREFIX where data arrives; may be repeated.", show_default=False
+    ),
+]
+Notify = Annotated[
+    str | None,
+    typer.Option(help="Webhook that gets {text: …} when people should know.", show_default=False),
+]
+
+
+@app.command(epilog="Example: moelora up --watch /exports/clinical")
+def up(watch: Watch = None, notify: Notify = None) -> None:
+    """Bring the whole service up on this machine: servers, deployments, a worker for each pool.
+
+    Call it again after a restart of the machine, or when a part has died: what runs stays as it is.
+    """
+    from flows import local_workers
+
+    ready.prepare_s3()
+    _seed_inbox()
+    page = ready.prefect()
+    _deploy(watch, notify)
+    started = [pool for pool in home.POOLS if local_workers.start(pool)]
+    say(f"workers: {', '.join(started)} started" if started else "workers: all run already")
+    next_step(f"the service runs: {page}", "drop files where it watches, or run retrain in the page")
+
+
+@app.command(
+    epilog="Example: moelora deploy --watch s3://exports/clinical --notify https://chat.example.org/hook"
+)
+def deploy(watch: Watch = None, notify: Notify = None) -> None:
+    """Set up deployments, pools, queues, limits, sources and automations; may be repeated."""
+    ready.prefect()
+    _deploy(watch, notify)
+    next_step("the server is set up", "moelora work cpu, moelora work gpu, moelora work promote")
+
+
+@app.command(epilog="Example: MOELORA_HOME=/srv/moelora moelora work gpu")
+def work(pool: Annotated[Pool, typer.Argument(help="The role of this worker.", show_default=False)]) -> None:
+    """Serve a work pool until stopped, with the credentials in this environment.
+
+    cpu reads raw data and needs MOELORA_DEID_KEY; gpu needs neither that nor the private remote;
+    promote is the one that may move a channel. Secrets of the other roles are not passed on.
+    """
+    from flows import local_workers
+
+    ready.prefect()
+    environment = local_workers.environment_of(str(pool))
+    arguments = local_workers.command(str(pool))
+    say(f"serving {pool}: {home.POOLS[str(pool)]}; its folder is {environment[home.HOME]}")
+    os.execve(arguments[0], arguments, environment)  # noqa: S606  # our own interpreter
+
+
+def _deploy(watch: list[str] | None, notify: str | None) -> None:
+    sources = None if watch is None else [_source(each) for each in watch]
+    from flows.deployment import deploy as set_up
+
+    for line in asyncio.run(set_up(sources, notify)):
+        say(line)
+
+
+def _source(named: str) -> str:
+    if named.startswith("s3://"):
+        return named
+    folder = Path(named).absolute()
+    if not folder.is_dir():
+        raise InputError(f"--watch {named}: no such folder, and no s3://BUCKET/PREFIX")
+    return str(folder)
+
+
+def _seed_inbox() -> None:
+    """Begin with what this checkout's inbox holds, or with sample data."""
+    from flows import inbox
+
+    folder = home.of_pool("cpu") / "inbox"
+    if any(folder.rglob("*")):
+        return
+    if not any(inbox.files()):
+        from pipeline import sample_data as sample
+
+        sample.write(inbox.SAMPLE)
+    count = inbox.copy_to(folder)
+    out.print(plain(f"inbox: {count} files from this checkout to begin with"))

@@ -1,0 +1,211 @@
+"""Have the GPU worker run its stages, from the retraining that waits for them.
+
+    push      the inputs, by stage name, to DVC's shared remote; the state to refs/moelora/<flow run>
+    wait      for a run of gpu-stage; one whose worker died is started again, on whatever worker is
+              free, and goes on from the last checkpoint
+    adopt     what DVC noted there, stage by stage, into dvc.lock, and pull those results
+
+Ends with the waiting run: whoever is cancelled, or killed, takes the other along (see ``leash``).
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+import httpx
+from prefect import get_client, get_run_logger
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterKey,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.deployments import run_deployment
+from prefect.exceptions import PrefectException
+from prefect.runtime import flow_run
+from prefect.states import Cancelling
+
+from flows import dvc_lock, repository, workspace
+from pipeline import STAGES
+from pipeline.errors import PipelineError, Stopped
+
+ON_GPU = ("train", "export", "evaluate")
+"""Stages of the work pool ``gpu``; all others run on ``cpu``."""
+
+FIRST_OPEN = "split"
+"""The first stage whose results are de-identified and needed there."""
+
+DEPLOYMENT = "gpu-stage/gpu-stage"
+
+ATTEMPTS = 5
+"""Runs of gpu-stage that may die with their worker before the retraining gives up."""
+
+POLL = 1.0  # s between looks at the run
+
+OFFLINE = 900.0
+"""Seconds without an answer of the Prefect server before a wait gives up."""
+
+SOON = 60.0
+"""Seconds after which a run that no worker took is worth a line in the log."""
+
+WIND_UP = 25.0
+"""Seconds to wait for a cancelled run: a worker kills this one 30 s after it asked it to end."""
+
+T = TypeVar("T")
+
+
+def run(wanted: list[str], batch: str) -> None:
+    """Bring ``wanted``, stages of the pool ``gpu`` in their order, up to date there; results come back.
+
+    Raises PipelineError with the stage's own message; Stopped where somebody cancelled it.
+    """
+    reference = f"refs/moelora/{flow_run.id}"
+    repository.dvc("push", *before(wanted[0]))
+    left = list(wanted)
+    try:
+        for attempt in range(1, ATTEMPTS + 1):
+            commit = repository.commit_state(f"State of {batch} before {left[0]}")
+            workspace.push(f"{commit}:{reference}")
+            child = start(left, reference, commit, batch)
+            state = wait(child)
+            finished = handed_back(child, left)
+            if finished:
+                adopt(finished)
+            left = [stage for stage in left if stage not in finished]
+            if state.is_completed() and not left:
+                return
+            if not state.is_crashed():
+                raise ending(state, left)
+            get_run_logger().warning(
+                "The GPU worker's run ended (%s); %s goes on with another, attempt %d of %d.",
+                state.message,
+                left[0] if left else "nothing",
+                attempt + 1,
+                ATTEMPTS,
+            )
+            if not left:
+                return
+    finally:
+        forget(reference)
+    raise PipelineError(f"{left[0]}: {ATTEMPTS} runs on the GPU worker died: its log says why")
+
+
+def before(stage: str) -> tuple[str, ...]:
+    """The stages whose results ``stage`` may read and that are de-identified."""
+    return STAGES[STAGES.index(FIRST_OPEN) : STAGES.index(stage)]
+
+
+def start(wanted: list[str], reference: str, commit: str, batch: str) -> UUID:
+    """A new run of gpu-stage below this one; its id."""
+    parameters = {
+        "wanted": wanted,
+        "reference": reference,
+        "commit": commit,
+        "batch": batch,
+        "parent": str(flow_run.id),
+    }
+
+    def begin() -> FlowRun:
+        made = run_deployment(DEPLOYMENT, parameters=parameters, timeout=0, tags=[batch], idempotency_key=key)
+        return cast(FlowRun, made)
+
+    key = f"{flow_run.id}-{commit}-{time.time_ns()}"  # an answer that got lost starts no second one
+    made = patiently(begin)
+    get_run_logger().info("%s: run %s on the work pool gpu.", ", ".join(wanted), made.name)
+    return made.id
+
+
+def wait(child: UUID) -> "State[Any]":
+    """The state in which a run ended. Whatever ends this call ends the run too."""
+    began, told = time.monotonic(), False
+    try:
+        while True:
+            state = patiently(lambda: _state(child))
+            if state.is_final():
+                return state
+            if not told and state.is_scheduled() and time.monotonic() - began > SOON:
+                told = True
+                get_run_logger().warning("No worker has taken it yet: `moelora work gpu` starts one.")
+            time.sleep(POLL)
+    except BaseException:
+        cancel(child)
+        raise
+
+
+def cancel(child: UUID) -> None:
+    """Ask a run to end, and wait until it has, as long as there is time for it."""
+    deadline = time.monotonic() + WIND_UP
+    try:
+        with get_client(sync_client=True) as client:
+            if not _state(child).is_final():
+                client.set_flow_run_state(child, Cancelling())
+            while not _state(child).is_final() and time.monotonic() < deadline:
+                time.sleep(0.5)
+    except (httpx.HTTPError, PrefectException):
+        return  # its leash ends it
+
+
+def handed_back(child: UUID, wanted: list[str]) -> dict[str, dict[str, Any]]:
+    """Stage to what DVC noted of it, of those that a run finished."""
+
+    def look() -> dict[str, dict[str, Any]]:
+        keys = [f"{stage}-lock" for stage in wanted]
+        with get_client(sync_client=True) as client:
+            found = client.read_artifacts(
+                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=keys)),
+                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[child])),
+            )
+        return {
+            str(each.key).removesuffix("-lock"): dvc_lock.read_handed_back(str(each.data)) for each in found
+        }
+
+    found = patiently(look)
+    return {stage: found[stage] for stage in wanted if stage in found}
+
+
+def adopt(finished: dict[str, dict[str, Any]]) -> None:
+    """Note what was made elsewhere, and fetch it. Raises PipelineError."""
+    for stage, entry in finished.items():
+        dvc_lock.adopt(stage, entry)
+    repository.dvc("pull", "--force", *finished)
+
+
+def ending(state: "State[Any]", left: list[str]) -> PipelineError:
+    """The error for a run that neither completed nor died."""
+    message = state.message or f"the GPU worker's run ended as {state.name}"
+    if state.is_cancelled():
+        return Stopped(message)
+    if state.is_completed():
+        return PipelineError(f"{left[0]} ended on the GPU worker without handing anything back")
+    return PipelineError(message)
+
+
+def forget(reference: str) -> None:
+    """Remove the state of this run from the repository; one that is left does no harm."""
+    try:
+        workspace.push(f":{reference}")
+    except PipelineError:
+        get_run_logger().warning("%s stays in the repository.", reference)
+
+
+def patiently(ask: Callable[[], T]) -> T:
+    """What the Prefect server answers, asked again while it is away for up to OFFLINE seconds."""
+    deadline = time.monotonic() + OFFLINE
+    while True:
+        try:
+            return ask()
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
+            lasting = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
+            if lasting or time.monotonic() > deadline:
+                raise PipelineError(f"the Prefect server does not answer: {type(error).__name__}") from None
+            time.sleep(2 * POLL)
+
+
+def _state(run: UUID) -> "State[Any]":
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(run).state
+    if state is None:
+        raise PipelineError(f"flow run {run} has no state")
+    return state

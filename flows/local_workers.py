@@ -1,0 +1,96 @@
+"""Workers on this machine, left running in the background: one for each pool.
+
+    scratch/services/workers/<pool>.json    its process
+    scratch/services/workers/<pool>.log     what it and its runs say
+
+``environment_of`` is what `moelora work` gives a worker, wherever it runs: a folder of its own, and
+none of the secrets that its role does not need.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from flows import home, local_prefect
+from flows.stages import end_group
+from pipeline import paths
+
+FOLDER = paths.SERVICES / "workers"
+
+SECRETS = {"cpu": ("MOELORA_DEID_KEY", "MOELORA_SIGNING_KEY"), "gpu": (), "promote": ()}
+"""Which of our secrets a role needs."""
+
+SETTINGS = {
+    "PREFECT_WORKER_QUERY_SECONDS": "2",
+    # A run that says nothing for three of these is marked as crashed, see infra/automations.yaml.
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    # With each try twice as late as before: a server may be away for eight minutes.
+    "PREFECT_CLIENT_MAX_RETRIES": "8",
+}
+
+
+def command(pool: str) -> list[str]:
+    """The command of a worker."""
+    return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+
+
+def environment_of(pool: str) -> dict[str, str]:
+    """The environment of a worker of ``pool``, made of this process's."""
+    needless = {name for names in SECRETS.values() for name in names} - {*SECRETS[pool]}
+    kept = {name: value for name, value in os.environ.items() if name not in needless}
+    folder = home.of_pool(pool)
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+    own = {
+        home.HOME: str(folder),
+        home.CACHE: kept.get(home.CACHE, str(folder / "cache")),
+        home.REPOSITORY: kept.get(home.REPOSITORY, str(Path.cwd())),
+        "PATH": path,
+    }
+    return local_prefect.QUIET | SETTINGS | kept | own
+
+
+def start(pool: str) -> bool:
+    """Start a worker unless it runs; whether it was started."""
+    if _process(pool) is not None:
+        return False
+    FOLDER.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (FOLDER / f"{pool}.log").open("ab") as log:
+        process = subprocess.Popen(
+            command(pool),
+            env=environment_of(pool),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    (FOLDER / f"{pool}.json").write_text(json.dumps({"process": process.pid}))
+    return True
+
+
+def stop() -> list[str]:
+    """End the workers that were started in this checkout, and their runs; the pools they served."""
+    ended = []
+    for pool in home.POOLS:
+        process = _process(pool)
+        if process is not None:
+            end_group(process)
+            ended.append(pool)
+        (FOLDER / f"{pool}.json").unlink(missing_ok=True)
+    return ended
+
+
+def running() -> list[str]:
+    """The pools that have a worker of this checkout."""
+    return [pool for pool in home.POOLS if _process(pool) is not None]
+
+
+def _process(pool: str) -> int | None:
+    import psutil
+
+    try:
+        process = psutil.Process(int(json.loads((FOLDER / f"{pool}.json").read_text())["process"]))
+        return process.pid if "prefect" in process.cmdline() and process.status() != "zombie" else None
+    except (OSError, ValueError, KeyError, psutil.Error):
+        return None
