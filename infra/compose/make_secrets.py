@@ -1,11 +1,11 @@
 """Make the secrets that compose.yaml reads, each once: what is there stays as it is.
 
-    python infra/compose/make_secrets.py
+python infra/compose/make_secrets.py
 
-    .env                  Prefect's and PostgreSQL's passwords, beside what example.env asks for
-    secrets/s3.json       the keys of the S3 server and what each may do: the policies of infra/s3
-    secrets/ROLE.env      a worker's own S3 key; of cpu also the de-identification key. Back that one up.
-    secrets/git-ROLE      username=… and password=… for git, empty until you write them
+.env                  Prefect's and PostgreSQL's passwords, beside what example.env asks for
+secrets/s3.json       the keys of the S3 server and what each may do: the policies of infra/s3
+secrets/ROLE.env      a worker's own S3 key; of cpu also the de-identification key. Back that one up.
+secrets/git-ROLE      username=… and password=… for git, empty until you write them
 """
 
 import base64
@@ -35,8 +35,10 @@ def main(folder: Path = HERE) -> None:
     kept = folder / "secrets"
     kept.mkdir(mode=0o700, exist_ok=True)
     new(folder / ".env", dotenv(), mode=0o600)
-    keys = {role: {"accessKey": secrets.token_hex(10), "secretKey": secrets.token_urlsafe(30)} for role in
-            ("admin", *ROLES)}
+    keys = {
+        role: {"accessKey": secrets.token_hex(10), "secretKey": secrets.token_urlsafe(30)}
+        for role in ("admin", *ROLES)
+    }
     # All or none: a key that the server does not know would be of no use.
     if new(kept / "s3.json", json.dumps(identities(keys), indent=2)):
         for role, key in keys.items():
