@@ -4,6 +4,7 @@ Every part is made where it is absent and brought to what it should be where it 
 same call may be made again, on any server, after any change of infra/.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -134,12 +135,27 @@ async def _automations(client: PrefectClient, deployments: dict[str, str], block
             continue
         wanted = AutomationCore.model_validate(entry)
         found = await client.read_automations_by_name(entry["name"])
-        if found:
-            await client.update_automation(found[0].id, wanted)
-        else:
+        if not found:
             await client.create_automation(wanted)
+        # One that is renewed forgets what it waits for: runs that died before would never be marked.
+        elif _told(found[0]) != _told(wanted):
+            await client.update_automation(found[0].id, wanted)
         made += 1
     return made
+
+
+def _told(automation: AutomationCore) -> dict[str, Any]:
+    """What an automation says, without the ids that a server gives and in one order."""
+    text = automation.model_dump_json(include={*AutomationCore.model_fields} - {"owner_resource"})
+    return dict(_in_order(json.loads(text)))
+
+
+def _in_order(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {name: _in_order(value) for name, value in part.items() if name != "id"}
+    if isinstance(part, list):
+        return sorted((_in_order(each) for each in part), key=str)
+    return part
 
 
 async def _start_watching(client: PrefectClient, deployment: str) -> bool:

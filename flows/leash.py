@@ -51,6 +51,7 @@ def _watch(worker: int, parent: UUID | None, done: threading.Event, log: "object
         reason = None
         if os.getppid() != worker:
             reason = "the worker of this run is gone"
+            _say_nothing()
         elif parent is not None and time.monotonic() - asked > PARENT_EVERY:
             asked = time.monotonic()
             if _has_ended(parent):
@@ -59,6 +60,14 @@ def _watch(worker: int, parent: UUID | None, done: threading.Event, log: "object
             log.warning("Stopping: %s.", reason)  # type: ignore[attr-defined]
             os.kill(os.getpid(), signal.SIGTERM)
             return
+
+
+def _say_nothing() -> None:
+    """Write to nowhere: the pipe to the worker is broken, and Prefect's console ends a thread that meets
+    that, before it has done what is left to do."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
 
 
 def _has_ended(run: UUID) -> bool:

@@ -19,6 +19,12 @@ from pipeline import paths
 
 FOLDER = paths.SERVICES / "workers"
 
+PATIENCE = 40.0
+"""Seconds that a worker has to end its runs, to each of which it gives 30."""
+
+WIND_UP = 25.0
+"""Seconds for runs whose worker had to be killed: they notice it, and save what they have."""
+
 SECRETS = {"cpu": ("MOELORA_DEID_KEY", "MOELORA_SIGNING_KEY"), "gpu": (), "promote": ()}
 """Which of our secrets a role needs."""
 
@@ -70,15 +76,23 @@ def start(pool: str) -> bool:
 
 
 def stop() -> list[str]:
-    """End the workers that were started in this checkout, and their runs; the pools they served."""
-    ended = []
+    """End the workers that were started in this checkout, and their runs; the pools they served.
+
+    All are asked at once: a retraining waits for its run on the GPU worker to end.
+    """
+    import psutil
+
+    served = {pool: psutil.Process(pid) for pool in home.POOLS if (pid := _process(pool)) is not None}
+    runs = [run for worker in served.values() for run in worker.children()]
+    for worker in served.values():
+        worker.terminate()
+    psutil.wait_procs(served.values(), PATIENCE)
+    for worker in served.values():
+        end_group(worker.pid)
+    psutil.wait_procs(runs, WIND_UP)
     for pool in home.POOLS:
-        process = _process(pool)
-        if process is not None:
-            end_group(process)
-            ended.append(pool)
         (FOLDER / f"{pool}.json").unlink(missing_ok=True)
-    return ended
+    return list(served)
 
 
 def running() -> list[str]:

@@ -1,5 +1,6 @@
 """The service on one machine: a repository of tiny stages, `moelora up`, and what runs came of it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -60,18 +61,21 @@ class Service:
         found = self.ask("flow_runs", deployments=named, sort="EXPECTED_START_TIME_DESC")
         return [run for run in found if run["state"]["name"] != "Scheduled" or not run["auto_scheduled"]]
 
-    def start(self, deployment: str, **parameters: Any) -> str:
-        found = httpx.get(
-            f"{self.api}/deployments/name/{deployment}/{deployment}", trust_env=False, timeout=30
-        )
-        answer = httpx.post(
-            f"{self.api}/deployments/{found.json()['id']}/create_flow_run",
-            json={"parameters": parameters, "state": {"type": "SCHEDULED"}},
-            trust_env=False,
-            timeout=30,
-        )
+    def post(self, path: str, body: Any) -> Any:
+        """Prefect answers 503, "ask again", while another run holds its SQLite; its own client asks again."""
+        for _ in range(60):
+            answer = httpx.post(f"{self.api}/{path}", json=body, trust_env=False, timeout=60)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(0.5)
         answer.raise_for_status()
-        return str(answer.json()["id"])
+        return answer.json()
+
+    def start(self, deployment: str, **parameters: Any) -> str:
+        named = {"name": {"any_": [deployment]}}
+        identity = self.ask("deployments", deployments=named)[0]["id"]
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return str(self.post(f"deployments/{identity}/create_flow_run", body)["id"])
 
     def run(self, identity: str) -> Run:
         return self.ask("flow_runs", flow_runs={"id": {"any_": [identity]}})[0]
@@ -83,21 +87,12 @@ class Service:
 
     def cancel(self, identity: str) -> None:
         """As the page's button does."""
-        state = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": False}
-        httpx.post(
-            f"{self.api}/flow_runs/{identity}/set_state", json=state, trust_env=False, timeout=30
-        ).raise_for_status()
+        state = {"type": "CANCELLING", "name": "Cancelling"}
+        self.post(f"flow_runs/{identity}/set_state", {"state": state, "force": False})
 
     def resume(self, identity: str, **answers: Any) -> bool:
         """Send the form of a paused run; whether it was taken."""
-        url = f"{self.api}/flow_runs/{identity}/resume"
-        for _ in range(20):
-            answer = httpx.post(url, json={"run_input": answers}, trust_env=False, timeout=60)
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                break
-            time.sleep(1)
-        answer.raise_for_status()
-        return answer.json()["status"] == "ACCEPT"
+        return bool(self.post(f"flow_runs/{identity}/resume", {"run_input": answers})["status"] == "ACCEPT")
 
     def artifacts(self, run: str) -> list[Run]:
         return self.ask("artifacts", artifacts={"flow_run_id": {"any_": [run]}})
@@ -131,15 +126,13 @@ class Service:
         return found
 
     def worker(self, pool: str) -> psutil.Process:
-        import json
-
         path = self.root / "scratch/services/workers" / f"{pool}.json"
         return psutil.Process(json.loads(path.read_text())["process"])
 
-    def flow_process(self, pool: str) -> psutil.Process:
-        """The process of the run that a worker has under way; of several, the youngest."""
-        found = [child for child in self.worker(pool).children() if "prefect" in " ".join(child.cmdline())]
-        return max(found, key=lambda child: child.create_time())
+    def flow_process(self, pool: str, flow: str) -> psutil.Process:
+        """The process of the run of a flow that a worker has under way."""
+        clone = self.clone(pool, flow)
+        return next(child for child in self.worker(pool).children() if Path(child.cwd()) == clone)
 
 
 def environment() -> dict[str, str]:

@@ -35,6 +35,9 @@ def up(watch: Watch = None, notify: Notify = None) -> None:
     """
     from flows import local_workers
 
+    for named in watch or ():
+        if not named.startswith("s3://") and not Path(named).is_dir():
+            raise InputError(f"--watch {named}: no such folder, and no s3://BUCKET/PREFIX")
     ready.prepare_s3()
     _seed_inbox()
     page = ready.prefect()
@@ -81,10 +84,8 @@ def _deploy(watch: list[str] | None, notify: str | None) -> None:
 def _source(named: str) -> str:
     if named.startswith("s3://"):
         return named
-    folder = Path(named).absolute()
-    if not folder.is_dir():
-        raise InputError(f"--watch {named}: no such folder, and no s3://BUCKET/PREFIX")
-    return str(folder)
+    # Whether it is there, the worker of the pool cpu finds out: it may be on another machine.
+    return str(Path(named).absolute())
 
 
 def _seed_inbox() -> None:
