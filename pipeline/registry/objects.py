@@ -46,9 +46,7 @@ class Objects:
             endpoint = options.get("endpointurl")
             client = session.client("s3", endpoint_url=endpoint, config=client_config(ATTEMPTS, endpoint))
         except BotoCoreError as error:
-            raise RegistryUnavailable(
-                f"{url}: its configuration cannot be used: {error}"
-            ) from error
+            raise RegistryUnavailable(f"{url}: its configuration cannot be used: {error}") from error
         return cls(client, parts.netloc, parts.path.strip("/"))
 
     def keys(self, below: str) -> Iterator[str]:
