@@ -261,9 +261,11 @@ def gate_table(report: Report) -> tuple[Table, str]:
 
 
 def gate_page(report: Report, note: str) -> str:
-    """The gate's table as Markdown, with a note above it, for who fills in a form."""
-    rows, text = gate_table(report)
-    return f"{note}\n\n{text}\n\n{markdown_table(rows)}"
+    """What the gate found, in Markdown, for who fills in a form; Prefect's forms show no tables."""
+    _, text = gate_table(report)
+    passed = sum(rule["outcome"] == "pass" for rule in report["rules"])
+    lines = [f"- {passed} rules passed"] if passed else []
+    return "\n".join([f"{note}\n\n{text}", *lines])
 
 
 def not_passed(report: Report) -> str:

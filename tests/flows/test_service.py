@@ -18,6 +18,7 @@ import pytest
 
 from pipeline import STAGES
 from tests.flows.conftest import make_project
+from tests.pipeline.pages.conftest import browser  # noqa: F401  # a fixture
 from tests.service import Service, copy_code, environment, is_final, until
 from tests.tiny import tiny_base
 
@@ -238,7 +239,7 @@ def champion(service: Service) -> str | None:
     return next((each["id"] for each in listed if each["champion"]), None)
 
 
-def test_a_candidate_waits_for_a_person_who_rejects_and_one_who_approves(service: Service) -> None:
+def test_a_candidate_waits_for_a_person_who_may_reject_it(service: Service) -> None:
     until(lambda: waiting(service), 60)
     run = waiting(service)[0]
     release = run["parameters"]["release"]
@@ -247,15 +248,36 @@ def test_a_candidate_waits_for_a_person_who_rejects_and_one_who_approves(service
     assert service.resume(run["id"], approve=False, by="A. Meyer", reason="too few rows")
     assert service.ended(run["id"])["state"]["name"] == "Rejected"
     assert champion(service) is None
-    second = service.start("promote", release=release)
-    until(lambda: service.run(second)["state"]["type"] == "PAUSED", 60)
-    assert service.resume(second, approve=True, by="B. Kaya", reason="looked at it", confirmed=["triage"])
-    assert service.ended(second)["state"]["name"] == "Promoted"
+    assert "too few rows" in service.moelora("history")
+
+
+def test_a_person_approves_in_the_page(service: Service, browser: Any, tmp_path: Path) -> None:
+    """A real browser on Prefect's page: find the run, read, fill in the form, submit."""
+    release = service.runs("promote")[0]["parameters"]["release"]
+    run = service.start("promote", release=release)
+    until(lambda: service.run(run)["state"]["type"] == "PAUSED", 60)
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.set_default_timeout(20_000)
+    page.goto(f"{service.api.removesuffix('/api')}/runs")
+    page.get_by_role("link", name=release).first.click()
+    page.get_by_role("button", name="Resume").first.click()
+    form = page.get_by_role("dialog")
+    assert "few rows" in form.inner_text()
+    form.get_by_role("textbox").nth(0).fill("B. Kaya")
+    form.get_by_role("textbox").nth(1).fill("looked at it")
+    form.get_by_role("button", name="Add item").click()
+    form.get_by_role("textbox").nth(2).fill("triage")
+    form.get_by_role("switch").first.click()
+    page.screenshot(path=tmp_path / "form.png")
+    form.get_by_role("button", name="Submit").click()
+    ended = service.ended(run)
+    assert ended["state"]["name"] == "Promoted", ended["state"]
     assert champion(service) == release
     assert f"release/{release}" in service.git("tag").splitlines()
-    history = service.moelora("history")
-    assert "too few rows" in history
-    assert "looked at it" in history
+    history = json.loads(service.moelora("history", "--json"))
+    assert (history[-1]["event"], history[-1]["by"]) == ("promoted", "B. Kaya")
+    assert history[-1]["approval"]["confirmed"] == ["triage"]
+    page.close()
 
 
 def test_a_form_that_nobody_answers_expires_and_is_recorded(service: Service) -> None:
