@@ -12,6 +12,7 @@ is told to others are counts and the names of batches.
 
 import gzip
 import json
+import os
 import re
 import secrets
 import shutil
@@ -30,6 +31,8 @@ from pipeline.registry import Objects
 
 SETTLE = 4.0
 """Seconds without a change after which a file of a folder is complete."""
+
+BY_HAND = "by-hand"
 
 DIGEST = ".sha256"
 SHA256 = re.compile(r"[0-9a-fA-F]{64}\b")
@@ -56,6 +59,8 @@ class Source(Protocol):
 
     def fetch(self, offer: Offer, target: Path) -> None: ...
 
+    def is_unchanged(self, offer: Offer) -> bool: ...
+
 
 class Folder:
     """A folder of this machine."""
@@ -69,14 +74,18 @@ class Folder:
         for path in sorted(self._root.rglob("*")):
             below = path.relative_to(self._root)
             try:
-                if path.is_file() and not any(part.startswith(".") for part in below.parts):
-                    stat = path.stat()
-                    yield Offer(str(path), below, stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}")
+                # A link would be read with this worker's rights, wherever it leads.
+                plain = path.is_file() and not path.is_symlink()
+                if plain and not any(part.startswith(".") for part in below.parts):
+                    yield Offer(str(path), below, *_stamp(path.stat()))
             except OSError:
                 continue  # gone while we looked
 
     def fetch(self, offer: Offer, target: Path) -> None:
         shutil.copyfile(offer.key, target)
+
+    def is_unchanged(self, offer: Offer) -> bool:
+        return _stamp(Path(offer.key).stat()) == (offer.size, offer.stamp)
 
 
 class Bucket:
@@ -90,21 +99,28 @@ class Bucket:
 
     def offers(self) -> Iterator[Offer]:
         for key, size, etag in self._objects.entries():
-            path = Path(key)
-            if not key.endswith("/") and not any(part.startswith(".") for part in path.parts):
-                yield Offer(f"{self._url}/{key}", path, size, etag)
+            parts = [part for part in key.split("/") if part]
+            if parts and not key.endswith("/") and not any(part.startswith(".") for part in parts):
+                yield Offer(f"{self._url}/{key}", Path(*parts), size, etag)
 
     def fetch(self, offer: Offer, target: Path) -> None:
-        self._objects.download(str(offer.path), target)
+        self._objects.download(offer.key.removeprefix(f"{self._url}/"), target)
+
+    def is_unchanged(self, offer: Offer) -> bool:  # noqa: ARG002  # an object is replaced as a whole
+        return True
 
 
 def open_source(named: str) -> Source:
-    """The source that a name stands for. Raises DataError where it is no folder of this machine."""
+    """The source that a name stands for. Raises DataError where it is no folder of this machine, or one
+    that holds the service's own files."""
     if named.startswith("s3://"):
         return Bucket(named)
     folder = Path(named)
     if not folder.is_absolute() or not folder.is_dir():
         raise DataError(f"{named} is no folder of this machine by its full path: mend moelora_sources")
+    for own in (home.folder(), Path.cwd(), Path(home.repository())):
+        if own.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{named} holds the service's own files: name a folder for what arrives")
     return Folder(folder)
 
 
@@ -113,9 +129,9 @@ class Record:
     """What the watcher knows from one look, and one start, to the next."""
 
     seen: dict[str, dict[str, str | int]] = field(default_factory=dict)
-    """By key: size, stamp, and what became of it: a batch, ``quarantined``, ``already``, ``ignored``."""
-    announced: list[str] = field(default_factory=list)
-    """Batches for which a retraining was asked."""
+    """By key: size, stamp, and what became of it: a batch, ``quarantined``, ``already``."""
+    taken: list[str] = field(default_factory=list)
+    """SHA-256 of each content that was taken: what somebody removed from the inbox stays out of it."""
 
     @classmethod
     def load(cls) -> "Record":
@@ -123,6 +139,11 @@ class Record:
             return cls(**json.loads(_record().read_text()))
         except FileNotFoundError:
             return cls()
+        except (ValueError, TypeError):
+            raise DataError(
+                "arrivals.json in the worker's home is damaged: remove it; contents that are in the inbox "
+                "are not taken twice"
+            ) from None
 
     def save(self) -> None:
         write_atomically(_record(), json.dumps(asdict(self)))
@@ -145,6 +166,7 @@ class Look:
     quarantined: int = 0
     ignored: int = 0
     waiting: int = 0
+    unreadable: int = 0
     unreachable: int = 0  # sources
 
 
@@ -156,7 +178,8 @@ class Arrivals:
         self._include = include
         self._settle = settle
         self._since: dict[str, tuple[int, str, float]] = {}
-        self._contents = {inbox.digest(path) for path in _files(home.inbox())}
+        self._contents = {inbox.digest(path) for path in _files(home.inbox())} | {*self.record.taken}
+        self._ignored: set[str] = set()
         shutil.rmtree(_incoming(), ignore_errors=True)
 
     def look(self, sources: Sequence[str], batch: str) -> Look:
@@ -168,34 +191,35 @@ class Arrivals:
             except (DataError, RegistryError, OSError):
                 found.unreachable += 1
         # Killed before this, the next start finds the contents in the inbox: nothing comes in twice.
-        if found != Look(waiting=found.waiting, unreachable=found.unreachable):
+        if found.taken or found.already or found.quarantined:
             self.record.save()
         return found
-
-    def unannounced(self) -> list[str]:
-        """Batches in the inbox that no retraining was asked for yet; sample data is none."""
-        there = sorted(path.name for path in home.inbox().glob("*") if path.is_dir())
-        return [name for name in there if name not in {*self.record.announced, inbox.SAMPLE.name}]
-
-    def announced(self, batch: str) -> None:
-        """Note that a retraining was asked for a batch."""
-        self.record.announced.append(batch)
-        self.record.save()
 
     def _look_at(self, source: Source, batch: str, found: Look) -> None:
         offers = {offer.key: offer for offer in source.offers()}
         for key, offer in offers.items():
-            if key.endswith(DIGEST) or self.record.has(offer):
+            if key.endswith(DIGEST):
                 continue
             if not inbox.matches(offer.path, self._include):
-                self.record.note(offer, "ignored")
-                found.ignored += 1
+                found.ignored += key not in self._ignored
+                self._ignored.add(key)
                 continue
             beside = offers.get(key + DIGEST)
+            known = offer if beside is None else offer._replace(stamp=f"{offer.stamp} {beside.stamp}")
+            if self.record.has(known):
+                continue
             if beside is None and source.settles and not self._is_settled(offer):
                 found.waiting += 1
                 continue
-            self._take(source, offer, beside, batch, found)
+            try:
+                became = self._take(source, offer, beside, batch, found)
+            except (RegistryError, OSError):
+                found.unreadable += 1  # the others are taken all the same
+                continue
+            if became is None:
+                found.waiting += 1
+            else:
+                self.record.note(known, became)
 
     def _is_settled(self, offer: Offer) -> bool:
         size, stamp, since = self._since.get(offer.key, (-1, "", 0.0))
@@ -204,41 +228,67 @@ class Arrivals:
             return False
         return time.monotonic() - since >= self._settle
 
-    def _take(self, source: Source, offer: Offer, beside: Offer | None, batch: str, found: Look) -> None:
+    def _take(
+        self, source: Source, offer: Offer, beside: Offer | None, batch: str, found: Look
+    ) -> str | None:
+        """What became of a file; None where it is still being written."""
         copy = _incoming() / secrets.token_hex(8)
         copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             source.fetch(offer, copy)
             content = inbox.digest(copy)
-            if copy.stat().st_size != offer.size:
-                found.waiting += 1  # it grew while it was read
-                return
-            if beside is not None and content != _promised(source, beside):
-                if not self._is_settled(offer):
-                    found.waiting += 1
-                    return
-                self._quarantine(copy, offer, content, "its SHA-256 is not the one beside it", found)
-            elif content in self._contents:
-                self.record.note(offer, "already")
+            if copy.stat().st_size != offer.size or not source.is_unchanged(offer):
+                return None
+            if content in self._contents:
                 found.already += 1
-            elif problem := what_is_wrong(copy, offer.path.name):
-                self._quarantine(copy, offer, content, problem, found)
-            else:
-                inbox.put(copy, home.inbox() / batch / offer.path, content)
-                self._contents.add(content)
-                self.record.note(offer, batch)
-                found.taken += 1
+                return "already"
+            problem = what_is_wrong(copy, offer.path.name)
+            if beside is not None and content != _promised(source, beside):
+                if source.settles and not self._is_settled(offer):
+                    return None
+                problem = "its SHA-256 is not the one beside it"
+            if problem:
+                self._quarantine(copy, offer, content, problem)
+                found.quarantined += 1
+                return "quarantined"
+            inbox.put(copy, home.inbox(), Path(batch) / offer.path, content)
+            self._contents.add(content)
+            self.record.taken.append(content)
+            found.taken += 1
+            return batch
         finally:
             copy.unlink(missing_ok=True)
 
-    def _quarantine(self, copy: Path, offer: Offer, content: str, problem: str, found: Look) -> None:
+    def _quarantine(self, copy: Path, offer: Offer, content: str, problem: str) -> None:
         folder = home.folder() / "quarantine"
         folder.mkdir(exist_ok=True, mode=0o700)
         copy.replace(folder / content[:16])
         about = {"file": offer.key, "reason": problem, "at": datetime.now(UTC).isoformat(timespec="seconds")}
         (folder / f"{content[:16]}.json").write_text(json.dumps(about, indent=1) + "\n")
-        self.record.note(offer, "quarantined")
-        found.quarantined += 1
+
+
+def unread() -> list[str]:
+    """Batches of which the inbox holds files that no retraining has read; sample data is none.
+
+    A folder that a person made there goes by the name BY_HAND, since its own may be private.
+    """
+    try:
+        read = json.loads(_read().read_text())
+    except (FileNotFoundError, ValueError):
+        read = {}
+    names = set()
+    for folder in home.inbox().glob("*"):
+        if folder.name == inbox.SAMPLE.name or not folder.is_dir():
+            continue
+        if sum(1 for _ in _files(folder)) > read.get(folder.name, 0):
+            names.add(folder.name if inbox.BATCH.fullmatch(folder.name) else BY_HAND)
+    return sorted(names)
+
+
+def mark_read(batches: dict[str, int]) -> None:
+    """Note what a retraining has read: batch to number of its files."""
+    write_atomically(_read(), json.dumps(batches))
+    _read().chmod(0o600)
 
 
 def new_batch() -> str:
@@ -296,6 +346,14 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _incoming() -> Path:
     return home.folder() / "incoming"
+
+
+def _read() -> Path:
+    return home.folder() / "read.json"
+
+
+def _stamp(stat: os.stat_result) -> tuple[int, str]:
+    return stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}"
 
 
 def _record() -> Path:

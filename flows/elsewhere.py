@@ -66,6 +66,8 @@ def run(wanted: list[str], batch: str) -> None:
     left = list(wanted)
     try:
         for attempt in range(1, ATTEMPTS + 1):
+            if patiently(lambda: _state(UUID(str(flow_run.id)))).is_final():
+                raise Stopped("this run was ended from outside while its process went on")
             commit = repository.commit_state(f"State of {batch} before {left[0]}")
             workspace.push(f"{commit}:{reference}")
             child = start(left, reference, commit, batch)

@@ -1,5 +1,6 @@
 """The states in which runs end."""
 
+import os
 from typing import Any
 
 from prefect.client.schemas.objects import State
@@ -13,3 +14,8 @@ def ended_by(error: PipelineError) -> "State[Any]":
     if isinstance(error, Stopped):
         return Cancelled(name="Stopped", message=str(error))
     return Failed(message=str(error), data=error)
+
+
+def without_paths(error: OSError) -> PipelineError:
+    """A system error in words that name no file: those of raw data are private."""
+    return PipelineError(f"{type(error).__name__}: {os.strerror(error.errno or 0)}: see the worker's disk")

@@ -13,6 +13,7 @@ Workers of different pools have folders of their own, so that the GPU worker fin
 """
 
 import os
+import secrets
 from pathlib import Path
 
 from pipeline import paths
@@ -21,6 +22,9 @@ from pipeline.errors import InputError
 HOME = "MOELORA_HOME"
 REPOSITORY = "MOELORA_REPOSITORY"
 CACHE = "MOELORA_CACHE"
+
+INBOX_OF = "moelora_inbox_of"
+"""Prefect variable: the id of the home whose inbox is read."""
 
 POOLS = {"cpu": "data stages, gate, publish; watching", "gpu": "train, export, evaluate", "promote": "people"}
 """Work pool: what runs on it. A worker serves one, with the credentials of that one."""
@@ -45,6 +49,24 @@ def of_pool(pool: str) -> Path:
 def inbox() -> Path:
     """What has arrived so far."""
     return folder() / "inbox"
+
+
+def claim_inbox() -> None:
+    """Make this home the one whose inbox is filled and read. Raises InputError where another one is: two
+    workers of the pool ``cpu`` would each see a part of what arrives."""
+    from prefect.variables import Variable
+
+    mine = folder() / "id"
+    if not mine.is_file():
+        mine.write_text(secrets.token_hex(8))
+    known = Variable.get(INBOX_OF)
+    if known is None:
+        Variable.set(INBOX_OF, mine.read_text())
+    elif known != mine.read_text():
+        raise InputError(
+            f"another worker's home holds what has arrived: serve the pool cpu with that one, share it by "
+            f"{HOME}, or, where it is lost, delete Prefect's variable {INBOX_OF}"
+        )
 
 
 def clone(name: str) -> Path:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -30,6 +31,16 @@ class Arrival:
     linked: int
     already: int  # their content was in the inbox
     ignored: int  # they match no pattern
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """What ``mirror`` found; the counts are of files."""
+
+    files: int
+    new: int
+    gone: int
+    batches: dict[str, int]
 
 
 def check_batch(batch: str) -> None:
@@ -71,12 +82,15 @@ def link(folder: Path, include: Sequence[str], batch: str | None = None) -> Arri
     return Arrival(batch, len(new), len(wanted) - len(new), len(offered) - len(wanted))
 
 
-def put(file: Path, target: Path, content: str) -> None:
-    """Move a finished file of this disk to ``target`` in an inbox, under another name where that is
-    taken; ``content``: its digest. Sample data beside the batch leaves."""
+def put(file: Path, root: Path, name: Path, content: str) -> None:
+    """Move a finished file of this disk to ``name`` below the inbox ``root``, under another name where
+    that is taken; ``content``: its digest. Sample data leaves. Raises DataError for a name that leads
+    elsewhere."""
+    if name.is_absolute() or ".." in name.parts:
+        raise DataError("a name that leads out of the inbox")
+    target = root / name
     if target.exists():
         target = target.with_name(f"{content[:8]}-{target.name}")
-    root = next(folder for folder in target.parents if folder.name == paths.INBOX.name)
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     file.replace(target)
     shutil.rmtree(root / SAMPLE.name, ignore_errors=True)
@@ -137,9 +151,9 @@ def _link_or_copy(source: Path, target: Path) -> None:
         temporary.replace(target)
 
 
-def mirror(source: Path) -> tuple[int, int, int]:
-    """Make the inbox hold the files of ``source``, by the same names below it, and no others: how many
-    there are, how many of them are new, how many are gone. Raises DataError where there are none."""
+def mirror(source: Path) -> Mirrored:
+    """Make the inbox hold the files of ``source``, by the same names below it, and no others. Raises
+    DataError where there are none."""
     wanted = {path.relative_to(source): path for path in sorted(source.rglob("*")) if path.is_file()}
     if not wanted:
         raise DataError("the service's inbox is empty: drop files where `moelora deploy --watch` looks")
@@ -154,7 +168,8 @@ def mirror(source: Path) -> tuple[int, int, int]:
     for folder in sorted((f for f in paths.INBOX.rglob("*") if f.is_dir()), reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()
-    return len(wanted), len(new), len(gone)
+    batches = Counter(name.parts[0] for name in wanted)
+    return Mirrored(len(wanted), len(new), len(gone), dict(batches))
 
 
 def _is_same(path: Path, other: Path | None) -> bool:

@@ -17,6 +17,7 @@ import httpx
 from prefect import get_client, get_run_logger
 from prefect.exceptions import ObjectNotFound, PrefectException
 
+from flows import life
 from flows.workspace import is_deployed
 
 WORKER_EVERY = 1.0
@@ -36,7 +37,8 @@ def leash(parent: str | None = None) -> Iterator[None]:
         yield
         return
     done = threading.Event()
-    arguments = (os.getppid(), None if parent is None else UUID(parent), done, get_run_logger())
+    worker = int(os.environ.get(life.WORKER) or os.getppid())
+    arguments = (worker, None if parent is None else UUID(parent), done, get_run_logger())
     watcher = threading.Thread(target=_watch, args=arguments, daemon=True)
     watcher.start()
     try:

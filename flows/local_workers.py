@@ -61,6 +61,9 @@ def start(pool: str) -> bool:
     """Start a worker unless it runs; whether it was started."""
     if _process(pool) is not None:
         return False
+    from flows import life
+
+    life.bury(home.of_pool(pool))  # a run of a worker before this one would hold its queue
     FOLDER.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (FOLDER / f"{pool}.log").open("ab") as log:
         process = subprocess.Popen(
@@ -105,6 +108,7 @@ def _process(pool: str) -> int | None:
 
     try:
         process = psutil.Process(int(json.loads((FOLDER / f"{pool}.json").read_text())["process"]))
-        return process.pid if "prefect" in process.cmdline() and process.status() != "zombie" else None
+        is_ours = process.cmdline()[1:] == command(pool)[1:]  # numbers are used again
+        return process.pid if is_ours and process.status() != psutil.STATUS_ZOMBIE else None
     except (OSError, ValueError, KeyError, psutil.Error):
         return None

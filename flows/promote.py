@@ -26,15 +26,28 @@ from flows import reports, repository, workspace
 from flows.champion import open_registry
 from flows.endings import ended_by
 from flows.leash import leash
-from pipeline.errors import InputError, ParamsError, PipelineError, ReleaseCorrupt
-from pipeline.registry import CHAMPION, Channel, Registry
+from pipeline.errors import (
+    InputError,
+    ParamsError,
+    PipelineError,
+    RegistryUnavailable,
+    ReleaseCorrupt,
+)
+from pipeline.registry import CANDIDATE, CHAMPION, Channel, Registry
 from pipeline.verify import content_problems
+
+LOOK_FOR_NEWER = 30
+"""Seconds between looks whether there is a newer candidate, for which another run asks."""
 
 MARGIN = 600
 """Seconds that the server gives the form beyond ours."""
 
 LOOK = 2
 """Seconds between looks whether somebody has answered."""
+
+
+class Newer(Exception):
+    """While a form waited for an answer, another release became the candidate."""
 
 
 class Approval(RunInput):
@@ -90,11 +103,11 @@ def _promote(
     reports.tell_gate(gate, told)
     if by is None or reason is None:
         try:
-            approval = asyncio.run(_ask(reports.gate_page(gate, told), hours * 3600))
+            approval = asyncio.run(_ask(registry, release, reports.gate_page(gate, told), hours * 3600))
         except TimeoutError:
-            why = f"nobody answered within {hours:g} hours"
-            registry.append_history("expired", release, repository.actor(), why)
-            return Cancelled(name="Expired", message=f"{why}: the {channel} stays. Run promote again.")
+            return _unanswered(registry, release, "Expired", f"nobody answered within {hours:g} hours")
+        except Newer as error:
+            return _unanswered(registry, release, "Superseded", str(error))
         if not approval.approve:
             registry.append_history("rejected", release, approval.by, approval.reason)
             return Cancelled(name="Rejected", message=f"{approval.by}: {approval.reason}")
@@ -114,12 +127,46 @@ def _promote(
     return Completed(name="Promoted", message=f"{by}: {reason}")
 
 
-async def _ask(text: str, seconds: float) -> Approval:
-    """What a person answers to the form with ``text`` above it. Raises TimeoutError."""
+def _unanswered(registry: Registry, release: str, name: str, why: str) -> "State[Any]":
+    registry.append_history(name.lower(), release, repository.actor(), why)
+    return Cancelled(name=name, message=f"{why}. No channel was moved; run promote again to be asked again.")
+
+
+async def _ask(registry: Registry, release: str, text: str, seconds: float) -> Approval:
+    """What a person answers to the form with ``text`` above it.
+
+    Raises TimeoutError; Newer when the release was the candidate and another one is now.
+    """
     form = Approval.with_initial_data(description=text)
     # Ended from here, before the server marks the run as failed: nothing went wrong.
     async with asyncio.timeout(seconds):
-        return await apause_flow_run(wait_for_input=form, timeout=int(seconds) + MARGIN, poll_interval=LOOK)
+        asked = asyncio.create_task(
+            apause_flow_run(wait_for_input=form, timeout=int(seconds) + MARGIN, poll_interval=LOOK)
+        )
+        followed = asyncio.create_task(_superseded(registry, release))
+        try:
+            await asyncio.wait({asked, followed}, return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                return asked.result()
+            followed.result()
+            return await asked
+        finally:
+            for each in (asked, followed):
+                each.cancel()
+
+
+async def _superseded(registry: Registry, release: str) -> None:
+    """Return where ``release`` is not the candidate; else wait, and raise Newer once it is not."""
+    candidate = await asyncio.to_thread(registry.channel, CANDIDATE)
+    if candidate is None or candidate.release != release:
+        return
+    while candidate is None or candidate.release == release:
+        await asyncio.sleep(LOOK_FOR_NEWER)
+        try:
+            candidate = await asyncio.to_thread(registry.channel, CANDIDATE)
+        except RegistryUnavailable:
+            continue
+    raise Newer(f"{candidate.release} is the candidate now")
 
 
 def gate_of(registry: Registry, release: str) -> dict[str, Any]:

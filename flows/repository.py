@@ -28,6 +28,14 @@ CACHE = Path(".dvc/cache")
 RESULTS = "retrain"
 """Branches ``retrain/<batch>-<run>`` hold the results of runs."""
 
+RESULT_FILES = (
+    paths.DVC_LOCK,
+    paths.PARAMS,
+    INBOX_TRACKING,
+    *(Path(folder, ".gitignore") for folder in ("data", "models", "reports", "reports/plots")),
+)
+"""What such a branch holds beside the commit that the run began from."""
+
 LOCK = paths.SCRATCH / "retrain.lock"
 DVC = [sys.executable, "-m", "dvc"]
 
@@ -37,6 +45,14 @@ DVC_LOCK = Path(".dvc/tmp/rwlock")
 PRIVATE = re.compile(rf"({paths.INBOX}|{paths.INGESTED}|{paths.QUARANTINE})/\S.*")
 """A path below the raw folders, to the end of its line: the names of raw files are private, and may
 hold any character."""
+
+GIT_WITHOUT_PEOPLE = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oServerAliveInterval=15",
+    "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
+    "GIT_HTTP_LOW_SPEED_TIME": "60",
+}
+"""No question that nobody answers, and no waiting for a line that is cut."""
 
 _lock_depth = 0
 
@@ -242,12 +258,10 @@ def commit_state(message: str) -> str:
     change. Where HEAD holds the same already, that is returned. Raises PipelineError.
     """
     parent = head()
-    ignores = [Path(folder, ".gitignore") for folder in ("data", "models", "reports", "reports/plots")]
-    files = [paths.DVC_LOCK, paths.PARAMS, INBOX_TRACKING, *ignores]
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": f"{folder}/index"}
         git("read-tree", parent, **index)
-        git("add", "--force", "--", *(str(file) for file in files if file.is_file()), **index)
+        git("add", "--force", "--", *(str(file) for file in RESULT_FILES if file.is_file()), **index)
         tree = git("write-tree", **index)
     if tree == git("rev-parse", f"{parent}^{{tree}}"):
         return parent
@@ -267,7 +281,12 @@ def tag(name: str, commit: str) -> bool:
 def dvc(*arguments: str) -> str:
     """Run a dvc command and return what it prints. Raises PipelineError with dvc's own reason."""
     done = subprocess.run(
-        [*DVC, "--wait-for-lock", *arguments], env=environment(), capture_output=True, text=True, check=False
+        [*DVC, "--wait-for-lock", *arguments],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
@@ -298,7 +317,12 @@ def git(*arguments: str, **environ: str) -> str:
     """Run a git command and return what it prints. Raises PipelineError with git's own reason."""
     try:
         done = subprocess.run(
-            ["git", *arguments], env=os.environ | environ, capture_output=True, text=True, check=False
+            ["git", *arguments],
+            env=GIT_WITHOUT_PEOPLE | os.environ | environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except FileNotFoundError:
         raise PipelineError(

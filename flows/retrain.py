@@ -17,9 +17,9 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from flows import elsewhere, home, inbox, reports, repository, stages, workspace
+from flows import arrivals, elsewhere, home, inbox, reports, repository, stages, workspace
 from flows.champion import open_registry, pull_champion
-from flows.endings import ended_by
+from flows.endings import ended_by, without_paths
 from flows.leash import leash
 from pipeline import STAGES, paths
 from pipeline.errors import PipelineError, PointerMoved, Stopped
@@ -46,6 +46,8 @@ def retrain(batch: str = "manual") -> "State[Any]":
             return conclude(ran)
     except PipelineError as error:
         return ended_by(error)
+    except OSError as error:
+        return ended_by(without_paths(error))
 
 
 def prepare() -> None:
@@ -72,8 +74,12 @@ def prepare() -> None:
 
 def take_what_arrived() -> None:
     """Fill the clone with what the service's inbox holds now, and with what the stages need beside."""
-    counts = inbox.mirror(home.inbox())
-    get_run_logger().info("The inbox: %d files, %d of them new here, %d gone.", *counts)
+    home.claim_inbox()
+    found = inbox.mirror(home.inbox())
+    arrivals.mark_read(found.batches)
+    get_run_logger().info(
+        "The inbox: %d files, %d of them new here, %d gone.", found.files, found.new, found.gone
+    )
     workspace.prepare_base()
     workspace.prepare_key()
 
@@ -157,7 +163,7 @@ def keep(batch: str) -> repository.Kept:
         f"Retraining {batch}: {reports.read('gate')['verdict']}",
     )
     if kept.branch and workspace.is_deployed():
-        workspace.push(f"refs/heads/{kept.branch}:refs/heads/{kept.branch}")
+        workspace.push(f"{kept.commit}:refs/heads/{kept.branch}")
     get_run_logger().info(
         "Kept on %s, commit %s.", f"branch {kept.branch}" if kept.branch else "HEAD", kept.commit[:12]
     )
@@ -227,7 +233,8 @@ def _what_to_do_with(release: str) -> str:
     champion = registry.channel() if registry else None
     if champion and champion.release == release:
         return "none, this release is the champion."
-    return f"`moelora promote {release}`"
+    here = f", or answer the run of `promote` named {release}" if workspace.is_deployed() else ""
+    return f"`moelora promote {release}`{here}"
 
 
 def _resource(release: str) -> dict[str, str]:

@@ -1,38 +1,40 @@
-"""Watch where clinical data arrives, take what is complete, and ask for a retraining.
+"""Watch where clinical data arrives, take what is complete, and see that it is read.
 
 Runs all day on the pool ``cpu`` and looks every second or two. Files that come together become one
-batch, which is closed when nothing more has come for QUIET seconds. `clinical-data.arrived` is said
-once a batch, until a retraining for it is there; while one still waits in its queue no other is
-asked for, since that one will read the inbox when it starts. A retraining that died with its worker
-is started again.
+batch, which is closed when nothing more has come for QUIET seconds. For a closed batch that no
+retraining has read, and none that waits or begins will read, it says `clinical-data.arrived`, and again
+where nothing comes of it. Retrainings and approvals whose process died are started again.
 
 Ends after ``hours``, so that the next run takes up new code; an automation starts that.
 """
 
 import shutil
 import time
-from datetime import timedelta
-from uuid import NAMESPACE_URL, uuid5
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
-import httpx
 from prefect import flow, get_client, get_run_logger
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+)
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events import emit_event
-from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.variables import Variable
 
-from flows import arrivals, home
+from flows import arrivals, home, life
 from flows.arrivals import Arrivals
+from flows.endings import ended_by
 from flows.leash import leash
+from pipeline.errors import PipelineError
 from pipeline.params import Params
 
 SOURCES = "moelora_sources"
 """Prefect variable: a list of folders and s3:// prefixes; may be edited in the page."""
-
-RETRAIN = "retrain/retrain"
 
 EVERY = 1.5
 """Seconds from look to look."""
@@ -49,27 +51,42 @@ SPEAK_EVERY = 5.0
 ASK_AGAIN = 30.0
 """Seconds after which a batch is announced again where no retraining has come of it."""
 
+ASK_AT_MOST = 5
+"""Announcements of a batch; somebody must look then."""
+
+BEGINS = timedelta(seconds=60)
+"""How long a run may be running before it has read the inbox."""
+
 DIED = 3
-"""Retrainings in a row that may die before one is not started again by itself."""
+"""Runs in a row that may die before one is not started again by itself."""
 
 DISK = 5 * 10**9
 """Free bytes below which somebody is told."""
 
 
 @flow(name="watch", flow_run_name="watch", persist_result=False)
-def watch(hours: float = 6.0) -> str:
+def watch(hours: float = 6.0) -> "str | State[str]":
     """Look at the sources for ``hours``; how many files were taken, in words."""
     log = get_run_logger()
-    log.info("Watching what the variable %s names.", SOURCES)
-    watcher = Watcher()
     deadline = time.monotonic() + timedelta(hours=hours).total_seconds()
     with leash():
+        try:
+            home.claim_inbox()
+            watcher = Watcher()
+        except PipelineError as error:
+            return ended_by(error)
+        log.info("Watching what the variable %s names.", SOURCES)
+        last = None
         while time.monotonic() < deadline or watcher.is_open:
             try:
                 watcher.look()
-            except (httpx.HTTPError, PrefectException) as error:
-                log.warning("Prefect's server does not answer (%s); looking goes on.", type(error).__name__)
-                time.sleep(EVERY)
+                last = None
+            except Exception as error:
+                # Its text may name a raw file. Whatever it is, what arrives next is looked at all the same.
+                if type(error) is not last:
+                    log.warning("A look failed with %s; looking goes on.", type(error).__name__)
+                last = type(error)
+                time.sleep(SPEAK_EVERY)
             time.sleep(EVERY)
     return f"{watcher.taken} files taken"
 
@@ -81,16 +98,16 @@ class Watcher:
         self._arrivals = Arrivals(Params.load().ingest.include)
         self._batch: str | None = None
         self._first = self._last = 0.0
-        self._asked: dict[str, float] = {}
+        self._asked: dict[str, list[float]] = {}
         self._spoke = -SPEAK_EVERY
         self._disk_told = False
-        self._unreachable = 0
+        self._troubles = (0, 0)
         self._sources: list[str] = []
         self.taken = 0
 
     @property
     def is_open(self) -> bool:
-        """Whether files were taken that no retraining was asked for yet."""
+        """Whether files were taken into a batch that is not closed yet."""
         return self._batch is not None
 
     def look(self) -> None:
@@ -99,17 +116,22 @@ class Watcher:
         now = time.monotonic()
         if self._batch and (now - self._last >= QUIET or now - self._first >= LONGEST):
             self._batch = None
-        closed = [batch for batch in self._arrivals.unannounced() if batch != self._batch]
-        if not closed and now - self._spoke < SPEAK_EVERY:
+            self._spoke = -SPEAK_EVERY
+        if now - self._spoke < SPEAK_EVERY:
             return
         self._spoke = now
         self._watch_disk()
+        self._sources = _strings(Variable.get(SOURCES, []))
+        for name in life.bury(home.folder()):
+            get_run_logger().warning("%s had no process any more: marked as crashed.", name)
+        unread = [batch for batch in arrivals.unread() if batch != self._batch]
         with get_client(sync_client=True) as client:
-            self._sources = list(Variable.get(SOURCES, []) or [])
-            runs = retrainings(client)
-            for batch in closed:
-                self._announce(batch, runs)
-            start_again(client, runs)
+            retrainings = recent_runs(client, "retrain")
+            if not any(_will_read(run) for run in retrainings):
+                for batch in unread:
+                    self._announce(batch)
+            start_again(client, retrainings)
+            start_again(client, recent_runs(client, "promote"))
 
     def _take(self) -> None:
         batch = self._batch or arrivals.new_batch()
@@ -134,57 +156,56 @@ class Watcher:
         if found.quarantined:
             told = f"{found.quarantined} files were no data: the folder quarantine of the watcher says why"
             emit_event("clinical-data.quarantined", resource=_me(), payload={"message": told})
-        if found.unreachable != self._unreachable:
-            self._unreachable = found.unreachable
-            log.warning("%d of %d sources cannot be read.", found.unreachable, len(self._sources))
+        troubles = (found.unreachable, found.unreadable)
+        if troubles != self._troubles:
+            self._troubles = troubles
+            log.warning(
+                "%d of %d sources and %d files cannot be read.", troubles[0], len(self._sources), troubles[1]
+            )
 
-    def _announce(self, batch: str, runs: list[FlowRun]) -> None:
-        if any(run.parameters.get("batch") == batch for run in runs) or any(_waits(run) for run in runs):
-            self._arrivals.announced(batch)
-            return
+    def _announce(self, batch: str) -> None:
+        asked = self._asked.setdefault(batch, [])
         now = time.monotonic()
-        if now - self._asked.get(batch, -ASK_AGAIN) < ASK_AGAIN:
+        if len(asked) >= ASK_AT_MOST or (asked and now - asked[-1] < ASK_AGAIN):
             return
-        self._asked[batch] = now
-        files = sum(1 for path in (home.inbox() / batch).rglob("*") if path.is_file())
-        get_run_logger().info("Clinical data arrived: batch %s, %d files.", batch, files)
+        asked.append(now)
+        get_run_logger().info("Clinical data arrived: batch %s.", batch)
+        if len(asked) == ASK_AT_MOST:
+            get_run_logger().warning("No retraining has read batch %s: look at the runs of retrain.", batch)
         emit_event(
             "clinical-data.arrived",
             resource={"prefect.resource.id": f"moelora.batch.{batch}", "prefect.resource.name": batch},
-            payload={"files": files},
-            id=uuid5(NAMESPACE_URL, f"moelora.batch.{batch}"),
+            id=uuid4(),
         )
 
     def _watch_disk(self) -> None:
         free = shutil.disk_usage(home.folder()).free
         if free < DISK and not self._disk_told:
-            told = f"{free / 1e9:.1f} GB are free where {home.folder()} lies"
+            told = f"{free / 1e9:.1f} GB are free where the worker's home lies"
             emit_event("moelora.disk-nearly-full", resource=_me(), payload={"message": told})
         self._disk_told = free < DISK
 
 
-def retrainings(client: SyncPrefectClient) -> list[FlowRun]:
-    """The newest runs of the deployment, the newest first; none where it is not there."""
-    try:
-        deployment = client.read_deployment_by_name(RETRAIN)
-    except ObjectNotFound:
-        return []
+def recent_runs(client: SyncPrefectClient, deployment: str) -> list[FlowRun]:
+    """Runs of a deployment that are due or were, the newest first."""
+    soon = datetime.now(UTC) + timedelta(seconds=30)
+    due = FlowRunFilterExpectedStartTime.model_validate({"before_": soon})
     return client.read_flow_runs(
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
+        deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[deployment])),
+        flow_run_filter=FlowRunFilter(expected_start_time=due),
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=50,
     )
 
 
 def start_again(client: SyncPrefectClient, runs: list[FlowRun]) -> None:
-    """Start the retraining that died last again, with what it was given, unless it did so too often."""
-    begun = [run for run in runs if run.state and not (run.state.is_scheduled() and run.auto_scheduled)]
+    """Start the run that died last again, with what it was given, unless that happened too often."""
     died = 0
-    while died < len(begun) and begun[died].state.is_crashed():  # type: ignore[union-attr]
+    while died < len(runs) and (state := runs[died].state) and state.is_crashed():
         died += 1
     if not 0 < died <= DIED:
         return
-    last = begun[0]
+    last = runs[0]
     if last.deployment_id is None:
         return
     again = client.create_flow_run_from_deployment(
@@ -193,10 +214,21 @@ def start_again(client: SyncPrefectClient, runs: list[FlowRun]) -> None:
     get_run_logger().warning("%s died; %s goes on where it was.", last.name, again.name)
 
 
-def _waits(run: FlowRun) -> bool:
-    """Whether a run will still read the inbox: one that was asked for and has not begun."""
+def _will_read(run: FlowRun) -> bool:
+    """Whether a run will still read the inbox: one that is due, or has only just begun."""
     state = run.state
-    return state is not None and not run.auto_scheduled and (state.is_scheduled() or state.is_pending())
+    if state is None or state.is_final():
+        return False
+    if state.is_running():
+        return run.start_time is None or datetime.now(UTC) - run.start_time < BEGINS
+    return state.is_scheduled() or state.is_pending()
+
+
+def _strings(value: object) -> list[str]:
+    """The variable's value, which may have been edited by hand. Raises TypeError for what is no list."""
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise TypeError(f"{SOURCES} is no list of strings")
+    return value
 
 
 def _me() -> dict[str, str]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows import home, remotes, repository, stages
+from flows import home, life, remotes, repository, stages
 from pipeline import paths
 from pipeline.errors import InputError, PipelineError
 
@@ -26,24 +26,36 @@ BRANCH = "MOELORA_BRANCH"
 PATIENCE = 60.0
 """Seconds that a run waits for the end of one that was killed and still winds up."""
 
+RAW = "retrain"
+"""The flow whose clone holds raw text; no other gets the private remote's address."""
+
 LINKED = (paths.SERVICES,)
 """What a clone of a folder on this machine shares with it: the servers that `moelora up` started."""
 
 
-def enter(name: str) -> dict[str, str]:
+def enter(name: str, offline: bool = False) -> dict[str, str]:
     """Bring the clone of a flow to the newest commit; the directory to go on in, for Prefect.
+
+    ``offline``: go on with the last commit where the repository cannot be asked.
 
     Raises InputError where the repository is not to be had, PipelineError where git or DVC fails.
     """
+    life.begin()
     clone = home.clone(name)
     if not (clone / ".git").is_dir():
         _make(clone)
     with _inside(clone), repository.one_at_a_time(PATIENCE):
         stages.end_leftovers()
-        repository.git("fetch", "--quiet", "--prune", "--force", "origin", f"+refs/heads/*:{_REMOTE}*")
+        repository.git("remote", "set-url", "origin", home.repository())
+        try:
+            repository.git("fetch", "--quiet", "--prune", "--force", "origin", f"+refs/heads/*:{_REMOTE}*")
+        except PipelineError:
+            if not offline:
+                raise
         checkout(f"{_REMOTE}{os.environ.get(BRANCH, 'main')}")
-        _configure(clone)
-        take_last_results()
+        _configure(clone, name)
+        if name == RAW:
+            take_last_results()
     return {"directory": str(clone)}
 
 
@@ -66,9 +78,11 @@ def take_last_results() -> None:
     for line in listed.splitlines():
         parent, _, commit = line.partition(" ")
         if parent == here:
+            # Nothing else of it: whoever may push such a branch may not change what is run.
             changed = repository.git("diff", "--name-only", here, commit).splitlines()
-            if changed:
-                repository.git("restore", "--quiet", f"--source={commit}", "--", *changed)
+            results = [file for file in changed if file in map(str, repository.RESULT_FILES)]
+            if results:
+                repository.git("restore", "--quiet", f"--source={commit}", "--", *results)
             return
 
 
@@ -87,7 +101,7 @@ def _make(clone: Path) -> None:
     unfinished.rename(clone)
 
 
-def _configure(clone: Path) -> None:
+def _configure(clone: Path, name: str) -> None:
     """DVC's own settings of this clone: the worker's cache, and remotes by absolute paths where the
     repository is a folder of this machine."""
     source = Path(home.repository())
@@ -95,6 +109,8 @@ def _configure(clone: Path) -> None:
     if source.is_dir():
         with _inside(source):
             known = remotes.remotes()
+        if name != RAW:
+            known.pop("private", None)  # with what its configuration may hold of credentials
         for shared in LINKED:
             link = clone / shared
             if (source / shared).is_dir() and not link.exists():

@@ -170,7 +170,6 @@ def _quiet() -> None:
 
 def _source(base: Base) -> tuple[str, Any]:
     """The cache key of a base model, and the function that fills a folder with it."""
-    versions = {name: metadata.version(name) for name in ("transformers", "gguf", "torch")}
     code = file_digest(Path(__file__))
     if Path(base.model).is_dir():
         source = Path(base.model).resolve()
@@ -197,6 +196,7 @@ def _source(base: Base) -> tuple[str, Any]:
     if len(models) != 1:
         raise BaseModelError(f"base.model: package {base.model} carries {len(models)} GGUF files, not one")
     gguf = Path(str(package.locate_file(models[0])))
+    versions = {name: metadata.version(name) for name in ("transformers", "gguf", "torch")}
     key = Cache.key(package=base.model, version=package.version, versions=versions, code=code)
     return key, lambda folder: _convert_gguf(gguf, folder)
 

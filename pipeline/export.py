@@ -11,6 +11,7 @@ PEFT and its logits are compared with the native adapter's, in float32; more tha
 
 import shutil
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from pipeline.stage import Progress, Report, main
 
 PROBES = (2, 32)
 """Rows and tokens of the random sequences that logits are compared on."""
+
+PACKAGES = ("peft", "torch", "transformers")
+"""Packages whose version may change a trained adapter's bytes; publish puts them in the lineage."""
 
 
 def run(params: Params, progress: Progress) -> Report:
@@ -70,6 +74,7 @@ def run(params: Params, progress: Progress) -> Report:
         "release_digest": digest,
         "tolerance": params.export.tolerance,
         "tasks": {task: {"max_abs_difference": d} for task, d in differences.items()},
+        "packages": {name: metadata.version(name) for name in PACKAGES},
     }
 
 

@@ -32,8 +32,9 @@ from pipeline.params import Params
 from pipeline.registry import Registry
 from pipeline.stage import Progress, Report, main
 
-PACKAGES = ("faker", "numpy", "peft", "polars", "presidio-analyzer", "spacy", "torch", "transformers")
-"""Packages whose version may change a release's bytes."""
+PACKAGES = ("faker", "numpy", "polars", "presidio-analyzer", "spacy")
+"""Packages of the data stages whose version may change a release's bytes; export's report names those
+of the machine that trained, which may be another and the only one with PyTorch."""
 
 RAW_INPUT = "data/inbox"
 """Path of ingest's input in dvc.lock."""
@@ -151,7 +152,7 @@ def lineage(params: Params) -> dict[str, Any]:
             "revision": params.base.revision,
             "digest": folder_digest(paths.BASE),
         },
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {name: metadata.version(name) for name in PACKAGES} | _report("export")["packages"],
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.browser import browser  # noqa: F401  # a fixture
 from tests.s3 import aws, empty_registry, registry_url, s3  # noqa: F401  # fixtures
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,11 +8,14 @@ from typing import Annotated
 
 import typer
 
-from flows import home
+from flows import home, repository
 from flows.cli import ready
 from flows.cli.app import app
 from flows.terminal import next_step, out, plain, say
 from pipeline.errors import InputError
+
+DEPLOYED = ("params.yaml", "dvc.yaml", "pipeline", "flows", "infra")
+"""What runs take from git."""
 
 Pool = StrEnum("Pool", {pool: pool for pool in home.POOLS})  # type: ignore[misc]
 Watch = Annotated[
@@ -38,6 +41,8 @@ def up(watch: Watch = None, notify: Notify = None) -> None:
     for named in watch or ():
         if not named.startswith("s3://") and not Path(named).is_dir():
             raise InputError(f"--watch {named}: no such folder, and no s3://BUCKET/PREFIX")
+    for line in repository.git("status", "--porcelain", "--", *DEPLOYED).splitlines():
+        say(f"not committed, so runs will not have it: {line}")
     ready.prepare_s3()
     _seed_inbox()
     page = ready.prefect()
@@ -64,9 +69,10 @@ def work(pool: Annotated[Pool, typer.Argument(help="The role of this worker.", s
     cpu reads raw data and needs MOELORA_DEID_KEY; gpu needs neither that nor the private remote;
     promote is the one that may move a channel. Secrets of the other roles are not passed on.
     """
-    from flows import local_workers
-
     ready.prefect()
+    from flows import life, local_workers
+
+    life.bury(home.of_pool(str(pool)))
     environment = local_workers.environment_of(str(pool))
     arguments = local_workers.command(str(pool))
     say(f"serving {pool}: {home.POOLS[str(pool)]}; its folder is {environment[home.HOME]}")

@@ -5,12 +5,12 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from flows import arrivals
 from flows.arrivals import Arrivals, Look, new_batch, open_source, what_is_wrong
 from flows.inbox import check_batch
 from pipeline.errors import DataError
@@ -21,8 +21,11 @@ LINE = b'{"input": "Featherstone"}\n'
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "work").mkdir()
     monkeypatch.setenv("MOELORA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MOELORA_REPOSITORY", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "home"
 
 
@@ -34,9 +37,9 @@ def drop(tmp_path: Path) -> Path:
 
 def settled(drop: Path, batch: str = "march") -> Look:
     """Look twice, as a watcher does that waits for no time at all."""
-    arrivals = Arrivals(INCLUDE, settle=0.0)
-    arrivals.look([str(drop)], batch)
-    return arrivals.look([str(drop)], batch)
+    watched = Arrivals(INCLUDE, settle=0.0)
+    watched.look([str(drop)], batch)
+    return watched.look([str(drop)], batch)
 
 
 def inbox(home: Path) -> dict[str, bytes]:
@@ -47,14 +50,14 @@ def inbox(home: Path) -> dict[str, bytes]:
 
 
 def test_a_file_is_taken_once_it_has_settled(home: Path, drop: Path) -> None:
-    arrivals = Arrivals(INCLUDE, settle=0.0)
+    watched = Arrivals(INCLUDE, settle=0.0)
     (drop / "ward").mkdir()
     (drop / "ward/a.jsonl").write_bytes(LINE)
-    assert arrivals.look([str(drop)], "march") == Look(waiting=1)
+    assert watched.look([str(drop)], "march") == Look(waiting=1)
     (drop / "ward/a.jsonl").write_bytes(LINE * 2)  # still being written
-    assert arrivals.look([str(drop)], "march") == Look(waiting=1)
-    assert arrivals.look([str(drop)], "march") == Look(taken=1)
-    assert arrivals.look([str(drop)], "march") == Look()
+    assert watched.look([str(drop)], "march") == Look(waiting=1)
+    assert watched.look([str(drop)], "march") == Look(taken=1)
+    assert watched.look([str(drop)], "march") == Look()
     assert inbox(home) == {"march/ward/a.jsonl": LINE * 2}
     assert (home / "inbox/march/ward").stat().st_mode & 0o077 == 0
     assert list((home / "incoming").iterdir()) == []
@@ -86,10 +89,10 @@ def test_a_digest_beside_a_file_makes_it_complete_at_once(home: Path, drop: Path
     assert Arrivals(INCLUDE, settle=60).look([str(drop)], "march") == Look(taken=1)
     (drop / "b.jsonl").write_bytes(LINE[:-5])
     (drop / "b.jsonl.sha256").write_text(f"{hashlib.sha256(LINE + b'b').hexdigest()}\n")
-    arrivals = Arrivals(INCLUDE, settle=60)
-    assert arrivals.look([str(drop)], "march") == Look(waiting=1)
+    watched = Arrivals(INCLUDE, settle=60)
+    assert watched.look([str(drop)], "march") == Look(waiting=1)
     (drop / "b.jsonl").write_bytes(LINE + b"b")
-    assert arrivals.look([str(drop)], "march") == Look(taken=1)
+    assert watched.look([str(drop)], "march") == Look(taken=1)
     assert settled(drop) == Look()
     (drop / "c.jsonl").write_bytes(LINE[:-6])
     (drop / "c.jsonl.sha256").write_text("0" * 64)
@@ -127,15 +130,16 @@ def test_what_is_no_data_is_kept_aside_with_its_reason(home: Path, drop: Path) -
     (drop / "a.csv").write_bytes(b"")
     (drop / "note.txt").write_bytes(LINE)
     (drop / ".hidden.jsonl").write_bytes(LINE)
-    arrivals = Arrivals(INCLUDE, settle=0.0)
-    assert arrivals.look([str(drop)], "march") == Look(waiting=1, ignored=1)
-    assert arrivals.look([str(drop)], "march") == Look(quarantined=1)
-    assert arrivals.look([str(drop)], "march") == Look()
+    watched = Arrivals(INCLUDE, settle=0.0)
+    assert watched.look([str(drop)], "march") == Look(waiting=1, ignored=1)
+    assert watched.look([str(drop)], "march") == Look(quarantined=1)
+    assert watched.look([str(drop)], "march") == Look()
+    assert arrivals.unread() == []
     (about,) = (home / "quarantine").glob("*.json")
     assert json.loads(about.read_text())["reason"] == "it is empty"
     assert about.with_suffix("").is_file()
     assert inbox(home) == {}
-    assert arrivals.unannounced() == []
+    assert arrivals.unread() == []
 
 
 def test_objects_of_a_prefix_are_taken_as_they_are_there(
@@ -145,29 +149,83 @@ def test_objects_of_a_prefix_are_taken_as_they_are_there(
     for name in ("in/a.jsonl", "in/ward/b.jsonl", "elsewhere/c.jsonl"):
         store.client.put_object(Bucket=store.bucket, Key=store.key(name), Body=LINE + name.encode())
     source = f"{registry_url}/in"
-    arrivals = Arrivals(INCLUDE)
-    assert arrivals.look([source], "march") == Look(taken=2)
+    watched = Arrivals(INCLUDE)
+    assert watched.look([source], "march") == Look(taken=2)
     assert set(inbox(home)) == {"march/a.jsonl", "march/ward/b.jsonl"}
     assert Arrivals(INCLUDE).look([source], "april") == Look()
 
 
 def test_a_source_that_is_away_keeps_nobody_waiting(home: Path, drop: Path) -> None:
     (drop / "a.jsonl").write_bytes(LINE)
-    arrivals = Arrivals(INCLUDE, settle=0.0)
+    watched = Arrivals(INCLUDE, settle=0.0)
     sources = [str(drop / "gone"), str(drop), "relative"]
-    assert arrivals.look(sources, "march") == Look(waiting=1, unreachable=2)
-    assert arrivals.look(sources, "march") == Look(taken=1, unreachable=2)
+    assert watched.look(sources, "march") == Look(waiting=1, unreachable=2)
+    assert watched.look(sources, "march") == Look(taken=1, unreachable=2)
     with pytest.raises(DataError, match="full path"):
         open_source("relative")
 
 
-def test_a_batch_is_announced_until_that_was_done(home: Path, drop: Path) -> None:
+def test_a_batch_is_unread_until_a_retraining_has_seen_all_its_files(home: Path, drop: Path) -> None:
     (drop / "a.jsonl").write_bytes(LINE)
     settled(drop)
-    arrivals = Arrivals(INCLUDE)
-    assert arrivals.unannounced() == ["march"]
-    arrivals.announced("march")
-    assert Arrivals(INCLUDE).unannounced() == []
+    assert arrivals.unread() == ["march"]
+    arrivals.mark_read({"march": 1})
+    assert arrivals.unread() == []
+    (drop / "b.jsonl").write_bytes(LINE * 2)  # came into the batch after that look
+    settled(drop)
+    assert arrivals.unread() == ["march"]
+    arrivals.mark_read({"march": 2})
+    (home / "inbox/Featherstone 1970").mkdir()
+    (home / "inbox/Featherstone 1970/x.jsonl").write_bytes(LINE * 3)
+    assert arrivals.unread() == ["by-hand"]  # a folder's own name may be private
+
+
+def test_what_was_taken_out_does_not_come_back(home: Path, drop: Path) -> None:
+    (drop / "a.jsonl").write_bytes(LINE)
+    settled(drop)
+    (home / "inbox/march/a.jsonl").unlink()
+    (drop / "a.jsonl").write_bytes(LINE)  # the nightly export writes it anew
+    os.utime(drop / "a.jsonl", (1, 1))
+    assert settled(drop) == Look(already=1)
+    assert inbox(home) == {}
+
+
+def test_one_file_that_cannot_be_read_keeps_no_other_waiting(
+    home: Path, drop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        (drop / name).write_bytes(LINE + name.encode())
+    fetch = arrivals.Folder.fetch
+
+    def refuse(self: arrivals.Folder, offer: arrivals.Offer, target: Path) -> None:
+        if offer.path.name == "a.jsonl":
+            raise PermissionError(13, "Permission denied", offer.key)
+        fetch(self, offer, target)
+
+    monkeypatch.setattr(arrivals.Folder, "fetch", refuse)
+    assert settled(drop) == Look(taken=1, unreadable=1)
+
+
+def test_links_are_not_followed(home: Path, drop: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.jsonl").write_bytes(LINE)
+    (drop / "a.jsonl").symlink_to(tmp_path / "secret.jsonl")
+    assert settled(drop) == Look()
+
+
+def test_keys_lead_nowhere_but_below_the_batch(
+    home: Path, empty_registry: Registry, registry_url: str
+) -> None:
+    store = empty_registry.store
+    for name in ("in//etc/x.jsonl", "in//inbox//y.jsonl"):
+        store.client.put_object(Bucket=store.bucket, Key=store.key(name), Body=LINE + name.encode())
+    assert Arrivals(INCLUDE).look([f"{registry_url}/in"], "march") == Look(taken=2)
+    assert set(inbox(home)) == {"march/etc/x.jsonl", "march/inbox/y.jsonl"}
+
+
+def test_the_services_own_files_are_no_source(home: Path, drop: Path) -> None:
+    for folder in ("/", str(home.parent)):
+        with pytest.raises(DataError, match="own files"):
+            open_source(folder)
 
 
 def test_batches_have_names_that_may_be_branches() -> None:
@@ -178,7 +236,7 @@ def test_batches_have_names_that_may_be_branches() -> None:
 def test_the_first_data_drives_out_the_sample(home: Path, drop: Path) -> None:
     (home / "inbox/sample").mkdir(parents=True)
     (home / "inbox/sample/s.jsonl").write_bytes(b"{}\n")
-    assert Arrivals(INCLUDE).unannounced() == []
+    assert arrivals.unread() == []
     (drop / "a.jsonl").write_bytes(LINE)
     settled(drop)
     assert set(inbox(home)) == {"march/a.jsonl"}

@@ -53,6 +53,24 @@ def test_a_progress_that_prefect_does_not_take_is_told_once(
     ]
 
 
+def test_progress_tells_the_time_left_from_the_pace_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    now = [100.0]
+    monkeypatch.setattr(reports.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(reports.Progress, "_send", lambda self, percent, text: sent.append(text))
+    progress = reports.Progress("train")
+    for seconds, done in ((0, 500), (60, 510), (120, 520), (600, 599), (610, 600)):
+        now[0] = 100.0 + seconds
+        progress.show({"done": done, "total": 600, "message": "loss 1.2"})
+    assert [text.removeprefix("train: ") for text in sent] == [
+        # A resumed training had 500 steps behind it: they say nothing of the pace.
+        "510 of 600. loss 1.2 About 9 min left.",
+        "520 of 600. loss 1.2 About 8 min left.",
+        "599 of 600. loss 1.2 Less than a minute left.",
+        "600 of 600. loss 1.2",
+    ]
+
+
 def test_training_names_the_saved_the_lowest_and_the_last_loss_of_each_task() -> None:
     losses = "validation loss as saved, step 10"
     assert reports.validation_losses(TRAIN) == [

@@ -18,7 +18,6 @@ import pytest
 
 from pipeline import STAGES
 from tests.flows.conftest import make_project
-from tests.pipeline.pages.conftest import browser  # noqa: F401  # a fixture
 from tests.service import Service, copy_code, environment, is_final, until
 from tests.tiny import tiny_base
 
@@ -242,7 +241,6 @@ def champion(service: Service) -> str | None:
 def test_a_candidate_waits_for_a_person_who_may_reject_it(service: Service) -> None:
     until(lambda: waiting(service), 60)
     run = waiting(service)[0]
-    release = run["parameters"]["release"]
     assert any("few rows" in json.dumps(each["data"]) for each in service.artifacts(run["id"]))
     assert not service.resume(run["id"], approve=False, by="A. Meyer", reason="")
     assert service.resume(run["id"], approve=False, by="A. Meyer", reason="too few rows")

@@ -62,6 +62,33 @@ def test_a_run_begins_with_the_results_of_the_last_one_on_its_commit(
     assert not Path("dvc.lock").exists()
 
 
+def test_a_branch_of_results_changes_no_code(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone = Path(workspace.enter("retrain")["directory"])
+    project.git("checkout", "-q", "-b", "retrain/evil-0123")
+    (project.root / "dvc.lock").write_text("stages: {}\n")
+    (project.root / "stages.py").write_text("evil")
+    project.git("add", "-f", "dvc.lock")
+    project.git("commit", "-qam", "evil")
+    project.git("checkout", "-q", "main")
+    workspace.enter("retrain")
+    assert (clone / "dvc.lock").read_text() == "stages: {}\n"
+    assert (clone / "stages.py").read_text() != "evil"
+
+
+def test_only_the_retrainings_clone_knows_the_private_remote(project: Project, tmp_path: Path) -> None:
+    for name, knows in (("retrain", True), ("gpu-stage", False), ("promote", False)):
+        clone = Path(workspace.enter(name)["directory"])
+        assert ("remotes/private" in (clone / ".dvc/config.local").read_text()) is knows
+
+
+def test_where_the_repository_is_away_some_go_on(project: Project, tmp_path: Path) -> None:
+    workspace.enter("watch")
+    project.root.rename(tmp_path / "away")
+    assert workspace.enter("watch", offline=True)["directory"]
+    with pytest.raises(PipelineError, match="git fetch"):
+        workspace.enter("watch")
+
+
 def test_a_repository_that_is_not_there_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOELORA_REPOSITORY", "/nowhere")
     with pytest.raises(PipelineError, match=r"git clone.*nowhere"):

@@ -73,6 +73,7 @@ def judged(checkout: Checkout) -> Checkout:
     put_report("ingest", {"shards": [{"shard": "b" * 16, "out": 1}, {"shard": "a" * 16, "out": 2}]})
     put_report("deidentify", DEIDENTIFY)
     put_report("split", {"profile": PROFILE})
+    put_report("export", {"packages": {"torch": "2.13.0+cu130"}})
     put_report("evaluate", METRICS)
     put_report("gate", gate("pass"))
     return checkout
@@ -112,7 +113,8 @@ def test_what_the_gate_passed_is_published(
     assert lineage["key_id"] == "0123456789abcdef"
     assert lineage["base"]["digest"] == folder_digest(paths.BASE)
     assert lineage["params"]["train"]["rank"] == Params.load().train.rank
-    assert lineage["packages"]["torch"]
+    assert lineage["packages"]["torch"] == "2.13.0+cu130"  # of the machine that trained
+    assert lineage["packages"]["polars"]
     (entry,) = store.history()
     assert (entry["event"], entry["release"], entry["by"]) == ("published", report["release"], "Ann")
     assert store.channel() is None
