@@ -4,6 +4,7 @@ One service, driven on and on: the tests build on each other's runs in their ord
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import threading
@@ -176,6 +177,12 @@ def test_up_again_changes_nothing(service: Service) -> None:
     assert sum(not is_final(run) for run in service.runs("watch")) == 1
 
 
+def test_the_schedule_makes_runs_to_come(service: Service) -> None:
+    """Prefect's scheduler fails in silence with a library it does not fit."""
+    named = {"name": {"any_": ["retrain"]}}
+    until(lambda: any(run["auto_scheduled"] for run in service.ask("flow_runs", deployments=named)), 120)
+
+
 def test_nothing_new_is_unchanged(service: Service) -> None:
     run = service.ended(service.start("retrain", batch="nothing-new"))
     assert run["state"]["name"] == "Unchanged"
@@ -324,24 +331,26 @@ def lingering(service: Service, batch: str) -> str:
     return run
 
 
-def test_cancelled_in_the_page_no_process_is_left_and_the_next_run_goes_on(service: Service) -> None:
+def test_cancelled_in_the_page_no_process_is_left(service: Service) -> None:
     knob(service, "train", "linger")
     run = lingering(service, "cancelled")
+    flows = [service.flow_process("cpu", "retrain"), service.flow_process("gpu", "gpu-stage")]
     assert service.stages()
     service.cancel(run)
     took = until(lambda: not service.stages(), 40)
     print(f"cancelled: the last process was gone after {took:.1f} s")
     assert service.ended(run)["state"]["type"] == "CANCELLED"
     until(lambda: is_final(service.runs("gpu-stage")[0]))
+    until(lambda: not any(process.is_running() for process in flows), 40)
     assert service.runs("gpu-stage")[0]["state"]["type"] in ("CANCELLED", "CRASHED")
 
 
 def test_a_killed_flow_is_marked_takes_its_training_along_and_is_started_again(service: Service) -> None:
     run = lingering(service, "killed")
-    process = service.flow_process("cpu", "retrain")
-    assert "prefect" in " ".join(process.cmdline())
-    process.kill()
+    training = [*service.stages(), service.flow_process("gpu", "gpu-stage")]
+    service.flow_process("cpu", "retrain").kill()
     assert service.ended(run)["state"]["type"] == "CRASHED"
+    until(lambda: not any(process.is_running() for process in training), 60)
     until(lambda: service.runs("retrain")[0]["id"] != run, 60)
     again = service.runs("retrain")[0]
     assert again["parameters"] == {"batch": "killed"}
@@ -356,8 +365,9 @@ def test_a_killed_gpu_worker_leaves_no_training_and_the_next_worker_goes_on(serv
     knob(service, "train", "linger")
     run = lingering(service, "worker-killed")
     first = service.runs("gpu-stage")[0]["id"]
+    orphan = service.flow_process("gpu", "gpu-stage")
     service.worker("gpu").kill()
-    took = until(lambda: not service.stages(), 60)
+    took = until(lambda: not service.stages() and not orphan.is_running(), 60)
     print(f"the worker was killed: its training was gone after {took:.1f} s")
     assert service.ended(first)["state"]["type"] in ("CRASHED", "CANCELLED")
     assert not is_final(service.run(run))
@@ -370,6 +380,28 @@ def test_a_killed_gpu_worker_leaves_no_training_and_the_next_worker_goes_on(serv
     service.cancel(run)
     assert service.ended(run)["state"]["type"] == "CANCELLED"
     knob(service, "train", "ok")
+
+
+def test_after_a_power_cut_the_service_goes_on(service: Service) -> None:
+    """Server, workers and all that they had started die at once; `moelora up` is all that is typed."""
+    knob(service, "train", "linger")
+    run = lingering(service, "power-cut")
+    (service.clone("gpu", "gpu-stage") / "lingering").unlink()
+    found = json.loads((service.root / "scratch/services/prefect/server.json").read_text())
+    victims = [
+        psutil.Process(found["process"]),
+        *(service.worker(pool) for pool in ("cpu", "gpu", "promote")),
+    ]
+    victims += [child for each in victims for child in each.children(recursive=True)] + service.stages()
+    for each in victims:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    knob(service, "train", "ok")
+    service.up()
+    assert service.ended(run, 60)["state"]["type"] == "CRASHED"
+    until(lambda: any(each["parameters"] == {"batch": "power-cut"} for each in service.runs("retrain")[:1]))
+    assert settled(service)[0]["state"]["type"] == "COMPLETED"
+    assert sum(not is_final(each) for each in service.runs("watch")) == 1
 
 
 def test_a_killed_server_comes_back_and_the_run_ends_well(service: Service) -> None:

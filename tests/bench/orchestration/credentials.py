@@ -40,7 +40,12 @@ def rows(folder: Path) -> list[Row]:
             return [
                 Row("retraining with each worker's own key: published", int(done), None, ">=", 1),
                 Row(
-                    "raw objects refused to the GPU worker's key", refused["gpu"], None, ">=", len(raw), note
+                    "raw objects refused to the GPU worker's key",
+                    refused["gpu"],
+                    None,
+                    ">=",
+                    max(1, len(raw)),
+                    note,
                 ),
                 Row("raw objects refused to the data worker's key", refused["cpu"], None, "<=", 0),
             ]
