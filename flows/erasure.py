@@ -114,9 +114,9 @@ class Plan:
         return [
             *lines,
             "not reached: other clones, where this is to be run too, backups, exports, and the folders that "
-            "files came from: `retrain --inbox` would bring them back; nor the homes of the service's workers "
-            "(scratch/service, MOELORA_HOME): stop it, remove the group's files from their inbox and quarantine, "
-            "and their dvc, cache and clones",
+            "files came from: `retrain --inbox` would bring them back; nor the homes of the service's "
+            "workers (scratch/service, MOELORA_HOME): stop it, take the group's files out of their inbox and "
+            "quarantine, and remove their dvc, cache and clones",
         ]
 
 
