@@ -18,7 +18,7 @@ from uuid import UUID
 from prefect import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from flows import home
 
@@ -46,14 +46,17 @@ def begin() -> None:
 
 
 def bury(folder: Path) -> list[str]:
-    """Mark the runs of a worker's home as crashed that have no process; their names."""
+    """Mark the runs of a worker's home as crashed that have no process, or as cancelled those of which
+    somebody wanted just that; their names."""
     marked = []
     for path, descriptor in _dead(folder):
         try:
             with get_client(sync_client=True) as client:
                 run = client.read_flow_run(UUID(path.name))
                 if run.state is None or not run.state.is_final():
-                    state: State[Any] = Crashed(message="Its process is gone.")
+                    asked = run.state is not None and run.state.is_cancelling()
+                    end = Cancelled if asked else Crashed
+                    state: State[Any] = end(message="Its process is gone.")
                     client.set_flow_run_state(run.id, state, force=True)
                     marked.append(run.name)
         except ObjectNotFound:

@@ -123,7 +123,7 @@ class Watcher:
         self._watch_disk()
         self._sources = _strings(Variable.get(SOURCES, []))
         for name in life.bury(home.folder()):
-            get_run_logger().warning("%s had no process any more: marked as crashed.", name)
+            get_run_logger().warning("%s had no process any more, and is marked so.", name)
         unread = [batch for batch in arrivals.unread() if batch != self._batch]
         with get_client(sync_client=True) as client:
             retrainings = recent_runs(client, "retrain")

@@ -12,7 +12,7 @@ from flows import home, repository
 from flows.cli import ready
 from flows.cli.app import app
 from flows.terminal import next_step, out, plain, say
-from pipeline.errors import InputError
+from pipeline.errors import InputError, PipelineError
 
 DEPLOYED = ("params.yaml", "dvc.yaml", "pipeline", "flows", "infra")
 """What runs take from git."""
@@ -81,9 +81,17 @@ def work(pool: Annotated[Pool, typer.Argument(help="The role of this worker.", s
 
 def _deploy(watch: list[str] | None, notify: str | None) -> None:
     sources = None if watch is None else [_source(each) for each in watch]
+    import httpx
+
     from flows.deployment import deploy as set_up
 
-    for line in asyncio.run(set_up(sources, notify)):
+    try:
+        told = asyncio.run(set_up(sources, notify))
+    except httpx.HTTPStatusError as error:
+        code = error.response.status_code
+        remedy = ": set PREFECT_API_AUTH_STRING to its user:password" if code in (401, 403) else ""
+        raise PipelineError(f"Prefect's server refuses with {code}{remedy}") from None
+    for line in told:
         say(line)
 
 

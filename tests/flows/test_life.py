@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 from prefect import flow, get_client
-from prefect.states import Running
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelling, Running
 
 from flows import life
 
@@ -24,9 +25,9 @@ os.execv(sys.executable, [sys.executable, "-c", "print('another program', flush=
 def a_flow() -> None: ...
 
 
-def running() -> str:
+def running(state: State | None = None) -> str:
     with get_client(sync_client=True) as client:
-        return str(client.create_flow_run(a_flow, state=Running()).id)
+        return str(client.create_flow_run(a_flow, state=state or Running()).id)
 
 
 def state(run: str) -> str:
@@ -56,6 +57,10 @@ def test_only_a_run_without_a_process_is_marked(
         assert state(run) == "Crashed"
         assert life.bury(tmp_path) == []
         assert list((tmp_path / "runs").iterdir()) == []
+        cancelled = running(Cancelling())
+        (tmp_path / "runs" / cancelled).touch()
+        assert len(life.bury(tmp_path)) == 1
+        assert state(cancelled) == "Cancelled"
         (tmp_path / "runs" / str(uuid4())).touch()  # of a run that somebody deleted
         assert life.bury(tmp_path) == []
         assert list((tmp_path / "runs").iterdir()) == []
