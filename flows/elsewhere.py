@@ -1,8 +1,11 @@
 """Have the GPU worker run its stages, from the retraining that waits for them.
 
-    push      the inputs, by stage name, to DVC's shared remote; the state to refs/moelora/<flow run>
-    wait      for a run of gpu-stage; one whose worker died is started again, on whatever worker is
-              free, and goes on from the last checkpoint
+    begin     a run of gpu-stage, while the last data stages are still under way: a process takes
+              seconds to start
+    push      the inputs, by stage name, to DVC's shared remote; the state, and which stages are
+              wanted, to refs/moelora/<flow run>, for which that run waits
+    wait      one whose worker died is started again, on whatever worker is free, and goes on from
+              the last checkpoint
     adopt     what DVC noted there, stage by stage, into dvc.lock, and pull those results
 
 Ends with the waiting run: whoever is cancelled, or killed, takes the other along (see ``leash``).
@@ -39,6 +42,9 @@ FIRST_OPEN = "split"
 
 DEPLOYMENT = "gpu-stage/gpu-stage"
 
+WANTED = "moelora:"
+"""How the message of a state's commit begins; the stages that are wanted follow."""
+
 ATTEMPTS = 5
 """Runs of gpu-stage that may die with their worker before the retraining gives up."""
 
@@ -56,42 +62,67 @@ WIND_UP = 25.0
 T = TypeVar("T")
 
 
-def run(wanted: list[str], batch: str) -> None:
-    """Bring ``wanted``, stages of the pool ``gpu`` in their order, up to date there; results come back.
+class Gpu:
+    """The runs of gpu-stage of one retraining; as a context it leaves none behind."""
 
-    Raises PipelineError with the stage's own message; Stopped where somebody cancelled it.
-    """
-    reference = f"refs/moelora/{flow_run.id}"
-    repository.dvc("push", *before(wanted[0]))
-    left = list(wanted)
-    try:
+    def __init__(self, batch: str) -> None:
+        self._batch = batch
+        self._reference = f"refs/moelora/{flow_run.id}"
+        self._child: UUID | None = None
+
+    def __enter__(self) -> "Gpu":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._child is not None:
+            cancel(self._child)
+            forget(self._reference)
+
+    def begin(self) -> None:
+        """Start a run that waits for what it is to do."""
+        if self._child is None:
+            self._child = start(self._reference, self._batch)
+
+    def run(self, wanted: list[str]) -> None:
+        """Bring ``wanted``, stages of the pool ``gpu`` in their order, up to date there; results come
+        back.
+
+        Raises PipelineError with the stage's own message; Stopped where somebody cancelled it.
+        """
+        repository.dvc("push", *before(wanted[0]))
+        left = list(wanted)
         for attempt in range(1, ATTEMPTS + 1):
             if patiently(lambda: _state(UUID(str(flow_run.id)))).is_final():
                 raise Stopped("this run was ended from outside while its process went on")
-            commit = repository.commit_state(f"State of {batch} before {left[0]}")
-            workspace.push(f"{commit}:{reference}")
-            child = start(left, reference, commit, batch)
-            state = wait(child)
-            finished = handed_back(child, left)
-            if finished:
-                adopt(finished)
-            left = [stage for stage in left if stage not in finished]
-            if state.is_completed() and not left:
+            commit = repository.commit_state(f"{WANTED} {' '.join(left)}", always=True)
+            workspace.push(f"{commit}:{self._reference}")
+            self.begin()
+            left, state = self._results(left)
+            if not left:
                 return
             if not state.is_crashed():
                 raise ending(state, left)
             get_run_logger().warning(
                 "The GPU worker's run ended (%s); %s goes on with another, attempt %d of %d.",
                 state.message,
-                left[0] if left else "nothing",
+                left[0],
                 attempt + 1,
                 ATTEMPTS,
             )
-            if not left:
-                return
-    finally:
-        forget(reference)
-    raise PipelineError(f"{left[0]}: {ATTEMPTS} runs on the GPU worker died: its log says why")
+        raise PipelineError(f"{left[0]}: {ATTEMPTS} runs on the GPU worker died: its log says why")
+
+    def _results(self, wanted: list[str]) -> "tuple[list[str], State[Any]]":
+        """Wait for the run and take what it finished: the stages that are left, and how it ended."""
+        assert self._child is not None  # noqa: S101  # run has begun it
+        child, self._child = self._child, None
+        try:
+            state = wait(child)
+        finally:
+            forget(self._reference)
+        finished = handed_back(child, wanted)
+        if finished:
+            adopt(finished)
+        return [stage for stage in wanted if stage not in finished], state
 
 
 def before(stage: str) -> tuple[str, ...]:
@@ -99,23 +130,17 @@ def before(stage: str) -> tuple[str, ...]:
     return STAGES[STAGES.index(FIRST_OPEN) : STAGES.index(stage)]
 
 
-def start(wanted: list[str], reference: str, commit: str, batch: str) -> UUID:
+def start(reference: str, batch: str) -> UUID:
     """A new run of gpu-stage below this one; its id."""
-    parameters = {
-        "wanted": wanted,
-        "reference": reference,
-        "commit": commit,
-        "batch": batch,
-        "parent": str(flow_run.id),
-    }
+    parameters = {"reference": reference, "batch": batch, "parent": str(flow_run.id)}
 
     def begin() -> FlowRun:
         made = run_deployment(DEPLOYMENT, parameters=parameters, timeout=0, tags=[batch], idempotency_key=key)
         return cast(FlowRun, made)
 
-    key = f"{flow_run.id}-{commit}-{time.time_ns()}"  # an answer that got lost starts no second one
+    key = f"{flow_run.id}-{time.time_ns()}"  # an answer that got lost starts no second one
     made = patiently(begin)
-    get_run_logger().info("%s: run %s on the work pool gpu.", ", ".join(wanted), made.name)
+    get_run_logger().info("Run %s on the work pool gpu.", made.name)
     return made.id
 
 

@@ -3,12 +3,13 @@
 Started by `retrain` on the work pool ``gpu``. De-identified data comes from DVC's shared remote and
 results go there, by stage name, so that a worker needs neither raw data, nor the key, nor the right
 to move a channel or to push to git. What DVC noted of each finished stage goes back as an artifact
-(digests only). A stopped or killed run loses no finished stage, and of a training no more than
-``train.checkpoint_every`` steps.
+(digests only). A stopped or killed run loses no more of a training than ``train.checkpoint_every``
+steps.
 """
 
 import json
 import re
+import time
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -18,74 +19,100 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows import champion, dvc_lock, reports, repository, stages, workspace
-from flows.elsewhere import ON_GPU, before
+from flows.elsewhere import ON_GPU, WANTED, before
 from flows.endings import ended_by
 from flows.leash import leash
 from pipeline.errors import InputError, PipelineError, Stopped
+from pipeline.params import Params
+
+FETCH_EVERY = (0.3, 5.0)
+"""Seconds between looks whether the state is there: the first, and the longest."""
 
 
 @flow(name="gpu-stage", flow_run_name="{batch}", persist_result=False)
-def gpu_stage(wanted: list[str], reference: str, commit: str, batch: str, parent: str) -> "State[Any]":
-    """Run the stages ``wanted``, in order, on the state that ``reference`` holds in git.
+def gpu_stage(reference: str, batch: str, parent: str) -> "State[Any]":
+    """Run the stages that the state in ``reference`` asks for, in order; it may come later than this run.
 
-    ``commit``: what it must point at; ``parent``: the flow run that waits for this one, at whose end
-    this one ends too. Fails with a stage's own message.
+    ``parent``: the flow run that waits for this one, at whose end this one ends too. Fails with a
+    stage's own message.
     """
+    finished: list[str] = []
     try:
-        check(wanted, reference, commit)
         with leash(parent), repository.one_at_a_time(workspace.PATIENCE):
-            prepare(wanted, reference, commit)
+            wanted = prepare(reference)
             for stage in wanted:
                 state: State[Any] = TASKS[stage](stage, return_state=True)
                 if state.is_cancelled():
                     raise Stopped(state.message or stage)
+                if state.is_failed():
+                    hand_back(finished)  # a failed export costs no second training
                 state.result()
+                finished.append(stage)
+            hand_back(finished)
             return Completed(message=f"{', '.join(wanted)} for {batch}")
     except PipelineError as error:
         return ended_by(error)
 
 
-def check(wanted: list[str], reference: str, commit: str) -> None:
-    """Raise InputError for anything that `retrain` would not ask: these names reach git and DVC."""
-    if not wanted or any(stage not in ON_GPU for stage in wanted):
-        raise InputError(f"wanted: one or more of {', '.join(ON_GPU)}")
+def prepare(reference: str) -> list[str]:
+    """Bring base model, state, data and the releases to compare with; the stages that are wanted.
+
+    Raises InputError for anything that `retrain` would not ask: these names reach git and DVC.
+    """
     if not re.fullmatch(r"refs/moelora/[0-9a-f-]{1,64}", reference):
         raise InputError("reference: a name of the form refs/moelora/<flow run>")
-    if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
-        raise InputError("commit: a full commit id")
-
-
-def prepare(wanted: list[str], reference: str, commit: str) -> None:
-    """Bring code, parameters, data, base model and the releases to compare with. Raises PipelineError."""
-    if workspace.is_deployed():
-        stages.end_leftovers()
-        repository.git("fetch", "--quiet", "--force", "origin", f"+{reference}:{reference}")
-        if repository.git("rev-parse", reference) != commit:
-            raise PipelineError(f"{reference} holds another commit than {commit}: run the retraining again")
-        workspace.checkout(commit)
+    stages.end_leftovers()
     workspace.prepare_base()
+    base = Params.load().base
+    asked, *wanted = fetch(reference).split()
+    if asked != WANTED or not wanted or any(stage not in ON_GPU for stage in wanted):
+        raise InputError(f"{reference} asks for none of {', '.join(ON_GPU)}")
+    if Params.load().base != base:
+        workspace.prepare_base()
     repository.dvc("pull", "--force", *before(wanted[0]))
     if "evaluate" in wanted:
         champion.pull_compared()
+    return wanted
+
+
+def fetch(reference: str) -> str:
+    """Check the state out, once it is there; the message of its commit."""
+    pause, longest = FETCH_EVERY
+    # The leash ends this waiting with the run that is to push it.
+    while not _is_there(reference):
+        time.sleep(pause)
+        pause = min(1.5 * pause, longest)
+    repository.git("fetch", "--quiet", "--force", "origin", f"+{reference}:{reference}")
+    workspace.checkout(reference)
+    return repository.git("log", "-1", "--format=%s", reference)
+
+
+def _is_there(reference: str) -> bool:
+    try:
+        return bool(repository.git("ls-remote", "origin", reference))
+    except PipelineError:
+        return False  # a repository that is away for a while
 
 
 def _stage_task(stage: str) -> "State[Any]":
     try:
         ran = stages.run(stage, get_run_logger().info, reports.Progress(stage).show)
         reports.tell(stage)
-        repository.dvc("push", stage)
-        hand_back(stage)
     except PipelineError as error:
         return ended_by(error)
     return Completed() if ran else Completed(name="Cached", message="This worker had the result already.")
 
 
-def hand_back(stage: str) -> None:
-    """Leave what DVC noted of a finished stage, for the run that waits."""
-    entry = json.dumps(dvc_lock.entry(stage), indent=1)
-    create_markdown_artifact(
-        f"```json\n{entry}\n```", key=f"{stage}-lock", description=f"What dvc.lock says of {stage}."
-    )
+def hand_back(finished: list[str]) -> None:
+    """Send the results of finished stages to the remote, and leave what DVC noted of them for the run
+    that waits."""
+    if not finished:
+        return
+    repository.dvc("push", *finished)
+    for stage in finished:
+        entry = json.dumps(dvc_lock.entry(stage), indent=1)
+        what = f"What dvc.lock says of {stage}."
+        create_markdown_artifact(f"```json\n{entry}\n```", key=f"{stage}-lock", description=what)
 
 
 TASKS = {

@@ -29,7 +29,7 @@ FOLDER = paths.SERVICES / "s3"
 LOOPBACK = "127.0.0.1"
 PREFERRED_PORTS = {"s3": 8333, "filer": 8888, "master": 9333, "volume": 8080}
 GRPC = 10_000  # SeaweedFS's gRPC port lies so far above each of its ports
-START_SECONDS = 60
+START_SECONDS = 30
 LAUNCHES = 3  # another program may take a free port before the server does
 STOP_SECONDS = 1  # then killed: it waits 15 s for idle connections, while all it took is written
 REGION = "us-east-1"
@@ -46,13 +46,14 @@ def start(folder: Path = FOLDER, bucket: str = registry.LOCAL_BUCKET) -> None:
     config = config_file(folder)
     with _locked(folder):
         if not running(folder):
-            _kill(folder)  # one that hangs
-            if not any(_came_up(_launch(folder, config), config, bucket) for _ in range(LAUNCHES)):
-                _kill(folder)
-                text = f"the local S3 server did not come up; its last words are in {folder / 'log'}"
-                raise RegistryUnavailable(text)
-        else:
-            registry.prepare_bucket(config, bucket)
+            for _ in range(LAUNCHES):
+                _kill(folder)  # one that hangs
+                if _came_up(_launch(folder, config), config, bucket):
+                    return
+            _kill(folder)
+            text = f"the local S3 server did not come up; its last words are in {folder / 'log'}"
+            raise RegistryUnavailable(text)
+        registry.prepare_bucket(config, bucket)
 
 
 def stop(folder: Path = FOLDER) -> None:

@@ -251,11 +251,12 @@ def commit_results(branch: str, message: str) -> Kept:
     return Kept(branch, commit)
 
 
-def commit_state(message: str) -> str:
+def commit_state(message: str, always: bool = False) -> str:
     """Commit dvc.lock, params.yaml, data/inbox.dvc and DVC's .gitignore files on no branch.
 
     Made with an index of its own on top of HEAD, so that whoever works in this checkout sees no
-    change. Where HEAD holds the same already, that is returned. Raises PipelineError.
+    change. Where HEAD holds the same already, that is returned, unless a commit is ``always`` wanted
+    for its message. Raises PipelineError.
     """
     parent = head()
     with tempfile.TemporaryDirectory() as folder:
@@ -263,7 +264,7 @@ def commit_state(message: str) -> str:
         git("read-tree", parent, **index)
         git("add", "--force", "--", *(str(file) for file in RESULT_FILES if file.is_file()), **index)
         tree = git("write-tree", **index)
-    if tree == git("rev-parse", f"{parent}^{{tree}}"):
+    if tree == git("rev-parse", f"{parent}^{{tree}}") and not always:
         return parent
     return git("commit-tree", tree, "-p", parent, "-m", message, **_author())
 

@@ -91,21 +91,24 @@ def run_stages(batch: str) -> list[str]:
     deployment's runs have those of the pool ``gpu`` run there, all at once.
     """
     changed, ran, unchanged, left = repository.changed(), [], True, list(STAGES)
-    while left:
-        unchanged = unchanged and left[0] not in changed
-        if left[0] in elsewhere.ON_GPU and not unchanged and workspace.is_deployed():
-            # The stages before may have made just what they made last time.
-            changed = repository.changed()
-            unchanged = left[0] not in changed
-            if not unchanged:
-                together = [stage for stage in elsewhere.ON_GPU if stage in left]
-                elsewhere.run(together, batch)
-                ran += together
-                left = left[len(together) :]
-                continue
-        stage = left.pop(0)
-        if run_stage(stage, unchanged):
-            ran.append(stage)
+    deployed = workspace.is_deployed()
+    with elsewhere.Gpu(batch) as gpu:
+        while left:
+            unchanged = unchanged and left[0] not in changed
+            together = [stage for stage in elsewhere.ON_GPU if stage in left]
+            if deployed and left[0] in elsewhere.ON_GPU and not unchanged:
+                # Stages that took their results from the cache may have made no difference.
+                unchanged = "resample" not in ran and left[0] not in (changed := repository.changed())
+                if not unchanged:
+                    gpu.run(together)
+                    ran += together
+                    left = left[len(together) :]
+                    continue
+            stage = left.pop(0)
+            if run_stage(stage, unchanged):
+                ran.append(stage)
+            if deployed and stage == "deidentify" and stage in ran:
+                gpu.begin()
     return ran
 
 

@@ -107,3 +107,18 @@ def test_a_server_that_does_not_come_up_says_where_its_log_is(
     with pytest.raises(RegistryUnavailable, match=r"did not come up.*s3/log"):
         local_s3.start(folder, BUCKET)
     assert not local_s3.running(folder)
+
+
+@pytest.mark.timeout(120)
+def test_a_launch_that_hangs_is_ended_before_the_next(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    came_up, launched = local_s3._came_up, []
+
+    def hangs_once(process: "subprocess.Popen[bytes]", config: Path, bucket: str) -> bool:
+        launched.append(process)
+        return len(launched) > 1 and came_up(process, config, bucket)
+
+    monkeypatch.setattr(local_s3, "_came_up", hangs_once)
+    local_s3.start(folder, BUCKET)
+    assert len(launched) == 2
+    assert launched[0].wait(10) is not None
+    assert local_s3.running(folder)
