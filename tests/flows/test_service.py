@@ -267,7 +267,7 @@ def test_a_person_approves_in_the_page(service: Service, browser: Any, tmp_path:
     page.get_by_role("link", name=release).first.click()
     page.get_by_role("button", name="Resume").first.click()
     form = page.get_by_role("dialog")
-    assert "few rows" in form.inner_text()
+    form.get_by_text("few rows").first.wait_for()  # the gate's words, above the form
     form.get_by_role("textbox").nth(0).fill("B. Kaya")
     form.get_by_role("textbox").nth(1).fill("looked at it")
     form.get_by_role("button", name="Add item").click()
@@ -399,8 +399,10 @@ def test_after_a_power_cut_the_service_goes_on(service: Service) -> None:
     knob(service, "train", "ok")
     service.up()
     assert service.ended(run, 60)["state"]["type"] == "CRASHED"
-    until(lambda: any(each["parameters"] == {"batch": "power-cut"} for each in service.runs("retrain")[:1]))
-    assert settled(service)[0]["state"]["type"] == "COMPLETED"
+    until(lambda: service.runs("retrain")[0]["id"] != run, 120)
+    again = settled(service)[0]
+    assert again["parameters"] == {"batch": "power-cut"}
+    assert again["state"]["type"] == "COMPLETED"
     assert sum(not is_final(each) for each in service.runs("watch")) == 1
 
 
