@@ -27,6 +27,7 @@ LOG = HOME / "server.log"
 HOST = "127.0.0.1"
 PORT = 4200
 PATIENCE = 90.0  # s for a server to come up; 8.5 on an idle laptop
+LAUNCHES = 3  # another program may take a free port before the server does
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -93,13 +94,25 @@ def answers(url: str) -> bool:
 
 
 def _start() -> str:
-    stop()  # one that hangs
-    port = _free_port()
-    url = f"http://{HOST}:{port}/api"
+    for _ in range(LAUNCHES):
+        stop()  # one that hangs
+        port = _free_port()
+        process = _launch(port)
+        deadline = time.monotonic() + PATIENCE
+        while process.poll() is None and time.monotonic() < deadline:
+            # Whoever answers at the port may be another checkout's, started in the same moment.
+            if answers(_address(port)) and _listens(process.pid, port):
+                return _address(port)
+            time.sleep(0.2)
+    stop()
+    raise PipelineError(f"the Prefect server did not come up: {LOG} says why")
+
+
+def _launch(port: int) -> "subprocess.Popen[bytes]":
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | QUIET
     environment["PREFECT_HOME"] = str(HOME.resolve())
     # Left alone, the page asks port 4200, which may be another checkout's server.
-    environment["PREFECT_SERVER_UI_API_URL"] = url
+    environment["PREFECT_SERVER_UI_API_URL"] = _address(port)
     with LOG.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)],
@@ -109,14 +122,24 @@ def _start() -> str:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    SERVER.write_text(json.dumps({"process": process.pid, "url": url}))
-    deadline = time.monotonic() + PATIENCE
-    while not answers(url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            stop()
-            raise PipelineError(f"the Prefect server did not come up: {LOG} says why")
-        time.sleep(0.2)
-    return url
+    SERVER.write_text(json.dumps({"process": process.pid, "url": _address(port)}))
+    return process
+
+
+def _address(port: int) -> str:
+    return f"http://{HOST}:{port}/api"
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether a process, or one that it started, is who listens at a port."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        sockets = [s for each in (process, *process.children(True)) for s in each.net_connections("tcp")]
+    except psutil.Error:
+        return False
+    return any(s.status == psutil.CONN_LISTEN and s.laddr.port == port for s in sockets)
 
 
 def _free_port() -> int:

@@ -52,3 +52,21 @@ def test_a_taken_port_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         taken.listen()
         monkeypatch.setattr(local_prefect, "PORT", taken.getsockname()[1])
         assert local_prefect._free_port() not in (0, taken.getsockname()[1])
+
+
+def test_two_that_start_at_once_on_one_port_become_two_servers(
+    prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The port was free when it was looked for, and another checkout's server has it now."""
+    taken = int(prefect_api.removesuffix("/api").rpartition(":")[2])
+    ports = [taken]
+    free = local_prefect._free_port
+    monkeypatch.setattr(local_prefect, "_free_port", lambda: ports.pop() if ports else free())
+    monkeypatch.delenv("PREFECT_API_URL")
+    try:
+        found = local_prefect.ensure()
+        assert found != prefect_api
+        assert local_prefect.answers(found)
+        assert ports == []
+    finally:
+        assert local_prefect.stop()
