@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from flows import home, inbox
-from pipeline.errors import DataError, RegistryError
+from pipeline.errors import DataError
 from pipeline.files import write_atomically
 from pipeline.registry import Objects
 
@@ -188,7 +188,7 @@ class Arrivals:
         for named in sources:
             try:
                 self._look_at(open_source(named), batch, found)
-            except (DataError, RegistryError, OSError):
+            except Exception:  # of any library below: no source keeps another waiting
                 found.unreachable += 1
         # Killed before this, the next start finds the contents in the inbox: nothing comes in twice.
         if found.taken or found.already or found.quarantined:
@@ -213,7 +213,7 @@ class Arrivals:
                 continue
             try:
                 became = self._take(source, offer, beside, batch, found)
-            except (RegistryError, OSError):
+            except Exception:  # boto3's transfers raise plain ones
                 found.unreadable += 1  # the others are taken all the same
                 continue
             if became is None:
@@ -240,6 +240,8 @@ class Arrivals:
             if copy.stat().st_size != offer.size or not source.is_unchanged(offer):
                 return None
             if content in self._contents:
+                if content not in self.record.taken:
+                    self.record.taken.append(content)
                 found.already += 1
                 return "already"
             problem = what_is_wrong(copy, offer.path.name)

@@ -10,6 +10,7 @@ steps.
 import json
 import re
 import time
+from contextlib import suppress
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -45,7 +46,8 @@ def gpu_stage(reference: str, batch: str, parent: str) -> "State[Any]":
                 if state.is_cancelled():
                     raise Stopped(state.message or stage)
                 if state.is_failed():
-                    hand_back(finished)  # a failed export costs no second training
+                    with suppress(PipelineError):  # the stage's own message is what there is to tell
+                        hand_back(finished)  # a failed export costs no second training
                 state.result()
                 finished.append(stage)
             hand_back(finished)
@@ -83,6 +85,7 @@ def fetch(reference: str) -> str:
         time.sleep(pause)
         pause = min(1.5 * pause, longest)
     repository.git("fetch", "--quiet", "--force", "origin", f"+{reference}:{reference}")
+    workspace.check_state(reference)
     workspace.checkout(reference)
     return repository.git("log", "-1", "--format=%s", reference)
 

@@ -53,16 +53,18 @@ def bury(folder: Path) -> list[str]:
         try:
             with get_client(sync_client=True) as client:
                 run = client.read_flow_run(UUID(path.name))
-                if run.state is None or not run.state.is_final():
+                # One that waits to be tried again has no process yet.
+                if run.state is None or not (run.state.is_final() or run.state.is_scheduled()):
                     asked = run.state is not None and run.state.is_cancelling()
                     end = Cancelled if asked else Crashed
                     state: State[Any] = end(message="Its process is gone.")
                     client.set_flow_run_state(run.id, state, force=True)
                     marked.append(run.name)
+            path.unlink(missing_ok=True)
         except ObjectNotFound:
-            pass
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)  # and with it the lock, which would make the run look alive
     return marked
 
 

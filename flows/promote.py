@@ -241,12 +241,9 @@ def mark(registry: Registry, release: str) -> str | None:
     made = [e for e in registry.history() if e["event"] == "candidate" and e["release"] == release]
     if not made:
         return None
-    try:
-        tagged = repository.tag(f"release/{release}", made[-1]["git_commit"])
-        if tagged and workspace.is_deployed():
-            workspace.push(f"refs/tags/release/{release}")
-    except PipelineError:
-        return None
+    repository.tag(f"release/{release}", made[-1]["git_commit"])
+    if workspace.is_deployed() and repository.git("tag", "--list", f"release/{release}"):
+        workspace.push(f"refs/tags/release/{release}")
     branch = made[-1]["branch"]
     return str(branch) if branch else None
 

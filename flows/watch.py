@@ -51,8 +51,10 @@ SPEAK_EVERY = 5.0
 ASK_AGAIN = 30.0
 """Seconds after which a batch is announced again where no retraining has come of it."""
 
-ASK_AT_MOST = 5
-"""Announcements of a batch; somebody must look then."""
+OFTEN = 5
+"""Announcements of a batch after which somebody must look, and SELDOM seconds lie between two."""
+
+SELDOM = 3600.0
 
 BEGINS = timedelta(seconds=60)
 """How long a run may be running before it has read the inbox."""
@@ -131,7 +133,8 @@ class Watcher:
                 for batch in unread:
                     self._announce(batch)
             start_again(client, retrainings)
-            start_again(client, recent_runs(client, "promote"))
+            # What somebody approved then is not approved now: it asks again.
+            start_again(client, recent_runs(client, "promote"), {"release", "channel", "hours"})
 
     def _take(self) -> None:
         batch = self._batch or arrivals.new_batch()
@@ -166,11 +169,11 @@ class Watcher:
     def _announce(self, batch: str) -> None:
         asked = self._asked.setdefault(batch, [])
         now = time.monotonic()
-        if len(asked) >= ASK_AT_MOST or (asked and now - asked[-1] < ASK_AGAIN):
+        if asked and now - asked[-1] < (ASK_AGAIN if len(asked) < OFTEN else SELDOM):
             return
         asked.append(now)
         get_run_logger().info("Clinical data arrived: batch %s.", batch)
-        if len(asked) == ASK_AT_MOST:
+        if len(asked) == OFTEN:
             get_run_logger().warning("No retraining has read batch %s: look at the runs of retrain.", batch)
         emit_event(
             "clinical-data.arrived",
@@ -198,8 +201,9 @@ def recent_runs(client: SyncPrefectClient, deployment: str) -> list[FlowRun]:
     )
 
 
-def start_again(client: SyncPrefectClient, runs: list[FlowRun]) -> None:
-    """Start the run that died last again, with what it was given, unless that happened too often."""
+def start_again(client: SyncPrefectClient, runs: list[FlowRun], kept: set[str] | None = None) -> None:
+    """Start the run that died last again, with what it was given, or those parameters alone that are
+    ``kept``, unless that happened too often."""
     died = 0
     while died < len(runs) and (state := runs[died].state) and state.is_crashed():
         died += 1
@@ -208,8 +212,9 @@ def start_again(client: SyncPrefectClient, runs: list[FlowRun]) -> None:
     last = runs[0]
     if last.deployment_id is None:
         return
+    given = {k: v for k, v in last.parameters.items() if kept is None or k in kept}
     again = client.create_flow_run_from_deployment(
-        last.deployment_id, parameters=last.parameters, tags=["again"], idempotency_key=f"again-{last.id}"
+        last.deployment_id, parameters=given, tags=["again"], idempotency_key=f"again-{last.id}"
     )
     get_run_logger().warning("%s died; %s goes on where it was.", last.name, again.name)
 

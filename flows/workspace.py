@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
 from flows import home, life, remotes, repository, stages
 from pipeline import paths
 from pipeline.errors import InputError, PipelineError
@@ -66,24 +68,45 @@ def checkout(commit: str) -> None:
 
 
 def take_last_results() -> None:
-    """Put dvc.lock, params.yaml and the inbox's tracking file of the newest run on this very commit into
-    the working tree: DVC compares every digest, and what still holds need not be made again."""
+    """Put dvc.lock and the inbox's tracking file of the newest run on this very commit into the working
+    tree, and pin the champion that it was compared with: DVC compares every digest, and what still holds
+    need not be made again.
+
+    Nothing else of it, and no branch with other parameters: whoever may push such a branch changes
+    neither what is run nor how it is judged.
+    """
     here = repository.head()
-    listed = repository.git(
-        "for-each-ref",
-        "--sort=-committerdate",
-        "--format=%(parent) %(objectname)",
-        f"{_REMOTE}{repository.RESULTS}/",
-    )
+    newest = ("--sort=-committerdate", "--format=%(parent) %(objectname)")
+    listed = repository.git("for-each-ref", *newest, f"{_REMOTE}{repository.RESULTS}/")
     for line in listed.splitlines():
         parent, _, commit = line.partition(" ")
-        if parent == here:
-            # Nothing else of it: whoever may push such a branch may not change what is run.
-            changed = repository.git("diff", "--name-only", here, commit).splitlines()
-            results = [file for file in changed if file in map(str, repository.RESULT_FILES)]
-            if results:
-                repository.git("restore", "--quiet", f"--source={commit}", "--", *results)
-            return
+        if parent != here:
+            continue
+        champion, others = _parameters(commit)
+        if others != _parameters(here)[1]:
+            continue
+        changed = repository.git("diff", "--name-only", here, commit).splitlines()
+        wanted = {str(file) for file in repository.RESULT_FILES if file != paths.PARAMS}
+        if results := [file for file in changed if file in wanted]:
+            repository.git("restore", "--quiet", f"--source={commit}", "--", *results)
+        repository.set_params({"evaluate.champion": champion})
+        return
+
+
+def check_state(reference: str) -> None:
+    """Raise PipelineError unless a state that is to be run differs from a commit of the branch to train
+    from in the results of a run alone: whoever may push other references does not decide what is run."""
+    branch = f"{_REMOTE}{os.environ.get(BRANCH, 'main')}"
+    repository.git("merge-base", "--is-ancestor", f"{reference}^", branch)
+    changed = repository.git("diff", "--name-only", f"{reference}^", reference).splitlines()
+    if others := set(changed) - {str(file) for file in repository.RESULT_FILES}:
+        raise PipelineError(f"{reference} changes {', '.join(sorted(others))}, which no run does: not run")
+
+
+def _parameters(commit: str) -> tuple[str | None, dict[str, object]]:
+    """The champion that a commit's parameters pin, and all the others."""
+    params = yaml.safe_load(repository.git("show", f"{commit}:{paths.PARAMS}"))
+    return params["evaluate"].pop("champion"), params
 
 
 _REMOTE = "refs/remotes/origin/"

@@ -75,6 +75,42 @@ def test_a_branch_of_results_changes_no_code(project: Project, monkeypatch: pyte
     assert (clone / "stages.py").read_text() != "evil"
 
 
+def test_a_branch_of_other_parameters_is_passed_over_and_only_its_champion_is_pinned(
+    project: Project,
+) -> None:
+    clone = Path(workspace.enter("retrain")["directory"])
+    text = (project.root / "params.yaml").read_text()
+    for branch, old, new in (
+        ("retrain/good-0123", "champion: null", "champion: 0123456789abcdef"),
+        ("retrain/experiment-4567", "margin: 0.05", "margin: 0.9"),
+    ):
+        project.git("checkout", "-q", "-b", branch, "main")
+        assert old in text
+        (project.root / "params.yaml").write_text(text.replace(old, new))
+        project.git("commit", "-qam", branch)
+    project.git("checkout", "-q", "main")
+    workspace.enter("retrain")
+    params = (clone / "params.yaml").read_text()
+    assert "champion: 0123456789abcdef" in params
+    assert "margin: 0.05" in params
+
+
+def test_a_state_that_changes_code_is_not_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace.enter("gpu-stage")["directory"])
+    Path("dvc.lock").write_text("stages: {}\n")
+    repository.git("update-ref", "refs/moelora/1", repository.commit_state("moelora: train", always=True))
+    workspace.check_state("refs/moelora/1")
+    Path("stages.py").write_text("evil")
+    repository.git("commit", "-qam", "evil")
+    repository.git("update-ref", "refs/moelora/2", "HEAD")
+    with pytest.raises(PipelineError, match=r"changes stages.py"):
+        workspace.check_state("refs/moelora/2")
+    # Nor one on top of what is not of the branch.
+    repository.git("update-ref", "refs/moelora/3", repository.commit_state("moelora: train", always=True))
+    with pytest.raises(PipelineError, match="merge-base"):
+        workspace.check_state("refs/moelora/3")
+
+
 def test_only_the_retrainings_clone_knows_the_private_remote(project: Project, tmp_path: Path) -> None:
     for name, knows in (("retrain", True), ("gpu-stage", False), ("promote", False)):
         clone = Path(workspace.enter(name)["directory"])
