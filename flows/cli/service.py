@@ -62,7 +62,7 @@ def deploy(watch: Watch = None, notify: Notify = None) -> None:
     next_step("the server is set up", "moelora work cpu, moelora work gpu, moelora work promote")
 
 
-@app.command(epilog="Example: MOELORA_HOME=/srv/moelora moelora work gpu")
+@app.command(epilog="Example: moelora work gpu")
 def work(pool: Annotated[Pool, typer.Argument(help="The role of this worker.", show_default=False)]) -> None:
     """Serve a work pool until stopped, with the credentials in this environment.
 
