@@ -5,7 +5,6 @@ same call may be made again, on any server, after any change of infra/.
 """
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,15 +85,8 @@ async def _queue(client: PrefectClient, pool: str, name: str, limit: int | None)
 
 
 def _deployments() -> None:
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    done = subprocess.run(
-        [*command, "--prefect-file", str(DEPLOYMENTS)],
-        env=repository.environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    prefect = (sys.executable, "-m", "prefect", "--no-prompt")
+    done = repository.program(*prefect, "deploy", "--all", "--prefect-file", str(DEPLOYMENTS))
     if done.returncode:
         raise PipelineError(f"prefect deploy: {(done.stdout + done.stderr).strip()[-800:]}")
 

@@ -23,6 +23,7 @@ from flows import champion, dvc_lock, reports, repository, stages, workspace
 from flows.elsewhere import ON_GPU, WANTED, before
 from flows.endings import ended_by
 from flows.leash import leash
+from flows.progress import Progress
 from pipeline.errors import InputError, PipelineError, Stopped
 from pipeline.params import Params
 
@@ -99,7 +100,7 @@ def _is_there(reference: str) -> bool:
 
 def _stage_task(stage: str) -> "State[Any]":
     try:
-        ran = stages.run(stage, get_run_logger().info, reports.Progress(stage).show)
+        ran = stages.run(stage, get_run_logger().info, Progress(stage).show)
         reports.tell(stage)
     except PipelineError as error:
         return ended_by(error)

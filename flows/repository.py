@@ -279,16 +279,16 @@ def tag(name: str, commit: str) -> bool:
     return True
 
 
+def program(*command: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program of this environment, that nobody answers, and keep what it prints."""
+    return subprocess.run(
+        command, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+
+
 def dvc(*arguments: str) -> str:
     """Run a dvc command and return what it prints. Raises PipelineError with dvc's own reason."""
-    done = subprocess.run(
-        [*DVC, "--wait-for-lock", *arguments],
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = program(*DVC, "--wait-for-lock", *arguments)
     if done.returncode != 0:
         reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
         reason = without_names(reasons[-1].removeprefix("ERROR: ")) if reasons else f"exit {done.returncode}"

@@ -21,6 +21,7 @@ from flows import arrivals, elsewhere, home, inbox, reports, repository, stages,
 from flows.champion import open_registry, pull_champion
 from flows.endings import ended_by, without_paths
 from flows.leash import leash
+from flows.progress import Progress
 from pipeline import STAGES, paths
 from pipeline.errors import PipelineError, PointerMoved, Stopped
 from pipeline.pages import evaluation
@@ -126,7 +127,7 @@ def run_stage(stage: str, unchanged: bool = False, force: bool = False) -> bool:
 
 def _stage_task(stage: str, unchanged: bool, force: bool) -> "State[Any]":
     try:
-        ran = not unchanged and stages.run(stage, get_run_logger().info, reports.Progress(stage).show, force)
+        ran = not unchanged and stages.run(stage, get_run_logger().info, Progress(stage).show, force)
         reports.tell(stage)
     except PipelineError as error:
         return ended_by(error)

@@ -11,7 +11,6 @@ Results start from those of the last run on the same commit, so that nothing is 
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -175,14 +174,7 @@ def prepare_key() -> None:
 
 def prepare_base() -> None:
     """Fill models/base in a process of its own, since that may import torch. Raises PipelineError."""
-    done = subprocess.run(
-        ["python", "-m", "pipeline.base"],
-        env=repository.environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = repository.program("python", "-m", "pipeline.base")
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise PipelineError(f"the base model: {reason}")
