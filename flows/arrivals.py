@@ -270,25 +270,23 @@ class Arrivals:
 
 
 def unread() -> list[str]:
-    """Batches of which the inbox holds files that no retraining has read; sample data is none.
+    """Batches of which the inbox holds files that no retraining has read as they are now; sample data is
+    none.
 
-    A folder that a person made there goes by the name BY_HAND, since its own may be private.
+    What a person put there goes by the name BY_HAND where its own may be private.
     """
     try:
-        read = json.loads(_read().read_text())
-    except (FileNotFoundError, ValueError):
+        read = {batch: {*stamps} for batch, stamps in json.loads(_read().read_text()).items()}
+    except (FileNotFoundError, ValueError, TypeError):
         read = {}
-    names = set()
-    for folder in home.inbox().glob("*"):
-        if folder.name == inbox.SAMPLE.name or not folder.is_dir():
-            continue
-        if sum(1 for _ in _files(folder)) > read.get(folder.name, 0):
-            names.add(folder.name if inbox.BATCH.fullmatch(folder.name) else BY_HAND)
-    return sorted(names)
+    there = inbox.stamps(home.inbox())
+    there.pop(inbox.SAMPLE.name, None)
+    unread = {batch for batch, stamps in there.items() if not read.get(batch, set()).issuperset(stamps)}
+    return sorted({batch if inbox.BATCH.fullmatch(batch) else BY_HAND for batch in unread})
 
 
-def mark_read(batches: dict[str, int]) -> None:
-    """Note what a retraining has read: batch to number of its files."""
+def mark_read(batches: dict[str, list[str]]) -> None:
+    """Note what a retraining has read, as ``inbox.stamps`` gives it."""
     write_atomically(_read(), json.dumps(batches))
     _read().chmod(0o600)
 

@@ -37,8 +37,9 @@ QUEUES: dict[str, dict[str, int | None]] = {"cpu": {"retrain": 1, "watch": 1}, "
 """Runs at once of a queue: counted by state, so nothing stays held when a process is killed."""
 
 
-async def deploy(sources: list[str] | None, notify: str | None) -> list[str]:
-    """Set everything up; a line for each part. ``sources`` are kept as they are where None is given.
+async def deploy(sources: list[str] | None, notify: str | None, keep_sources: bool = False) -> list[str]:
+    """Set everything up; a line for each part. Sources that are set stay where ``sources`` is None, or
+    where they are to be kept.
 
     Raises PipelineError where the server refuses a part.
     """
@@ -49,7 +50,8 @@ async def deploy(sources: list[str] | None, notify: str | None) -> list[str]:
             for queue, at_once in QUEUES[pool].items():
                 await _queue(client, pool, queue, at_once)
         told.append(f"work pools {', '.join(LIMITS)}")
-        kept = sources if sources is not None else await Variable.aget(SOURCES, [])
+        known = await Variable.aget(SOURCES)
+        kept = known or [] if sources is None or (known and keep_sources) else sources
         await Variable.aset(SOURCES, kept, overwrite=True)
         told.append(f"watching {', '.join(kept)}" if kept else "watching nothing: --watch FOLDER|s3://…")
         _deployments()

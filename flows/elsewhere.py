@@ -51,7 +51,7 @@ ATTEMPTS = 5
 POLL = 1.0  # s between looks at the run
 
 OFFLINE = 900.0
-"""Seconds without an answer of the Prefect server before a wait gives up."""
+"""Seconds without an answer of the Prefect server, or of the repository, before a wait gives up."""
 
 SOON = 60.0
 """Seconds after which a run that no worker took is worth a line in the log."""

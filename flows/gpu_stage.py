@@ -20,7 +20,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows import champion, dvc_lock, reports, repository, stages, workspace
-from flows.elsewhere import ON_GPU, WANTED, before
+from flows.elsewhere import OFFLINE, ON_GPU, WANTED, before
 from flows.endings import ended_by
 from flows.leash import leash
 from flows.progress import Progress
@@ -79,23 +79,25 @@ def prepare(reference: str) -> list[str]:
 
 
 def fetch(reference: str) -> str:
-    """Check the state out, once it is there; the message of its commit."""
+    """Check the state out, once it is there; the message of its commit. Raises PipelineError where the
+    repository does not answer for OFFLINE seconds."""
     pause, longest = FETCH_EVERY
+    answered = time.monotonic()
     # The leash ends this waiting with the run that is to push it.
-    while not _is_there(reference):
+    while True:
+        try:
+            if repository.git("ls-remote", "origin", reference):
+                break
+            answered = time.monotonic()
+        except PipelineError:
+            if time.monotonic() - answered > OFFLINE:
+                raise
         time.sleep(pause)
         pause = min(1.5 * pause, longest)
     repository.git("fetch", "--quiet", "--force", "origin", f"+{reference}:{reference}")
     workspace.check_state(reference)
     workspace.checkout(reference)
     return repository.git("log", "-1", "--format=%s", reference)
-
-
-def _is_there(reference: str) -> bool:
-    try:
-        return bool(repository.git("ls-remote", "origin", reference))
-    except PipelineError:
-        return False  # a repository that is away for a while
 
 
 def _stage_task(stage: str) -> "State[Any]":

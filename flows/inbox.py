@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -40,7 +39,8 @@ class Mirrored:
     files: int
     new: int
     gone: int
-    batches: dict[str, int]
+    batches: dict[str, list[str]]
+    """See ``stamps``."""
 
 
 def check_batch(batch: str) -> None:
@@ -154,6 +154,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 def mirror(source: Path) -> Mirrored:
     """Make the inbox hold the files of ``source``, by the same names below it, and no others. Raises
     DataError where there are none."""
+    batches = stamps(source)  # what changes while this runs is not what it read
     wanted = {path.relative_to(source): path for path in sorted(source.rglob("*")) if path.is_file()}
     if not wanted:
         raise DataError("the service's inbox is empty: drop files where `moelora deploy --watch` looks")
@@ -168,8 +169,24 @@ def mirror(source: Path) -> Mirrored:
     for folder in sorted((f for f in paths.INBOX.rglob("*") if f.is_dir()), reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()
-    batches = Counter(name.parts[0] for name in wanted)
-    return Mirrored(len(wanted), len(new), len(gone), dict(batches))
+    return Mirrored(len(wanted), len(new), len(gone), batches)
+
+
+def stamps(root: Path) -> dict[str, list[str]]:
+    """By batch, a stamp of each file below an inbox that changes when the file is replaced or written to.
+
+    Files that lie beside the batches are of the batch ``""``.
+    """
+    found: dict[str, list[str]] = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            name, about = path.relative_to(root), path.stat()
+            batch = name.parts[0] if len(name.parts) > 1 else ""
+            stamp = f"{name}\0{about.st_size}\0{about.st_mtime_ns}\0{about.st_ino}"
+            found.setdefault(batch, []).append(
+                hashlib.sha256(stamp.encode(errors="surrogateescape")).hexdigest()[:16]
+            )
+    return found
 
 
 def _is_same(path: Path, other: Path | None) -> bool:

@@ -24,6 +24,7 @@ from pipeline.errors import PipelineError
 HOME = paths.SERVICES / "prefect"
 SERVER = HOME / "server.json"
 LOG = HOME / "server.log"
+PROGRAM = "flows.prefect_on_sqlite"
 HOST = "127.0.0.1"
 PORT = 4200
 PATIENCE = 90.0  # s for a server to come up; 8.5 on an idle laptop
@@ -115,7 +116,7 @@ def _launch(port: int) -> "subprocess.Popen[bytes]":
     environment["PREFECT_SERVER_UI_API_URL"] = _address(port)
     with LOG.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)],
+            [sys.executable, "-m", PROGRAM, "server", "start", "--host", HOST, "--port", str(port)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -165,6 +166,6 @@ def _process() -> int | None:
 
     try:
         process = psutil.Process(int(json.loads(SERVER.read_text())["process"]))
-        return process.pid if "prefect" in process.cmdline() else None
+        return process.pid if PROGRAM in process.cmdline() else None
     except (OSError, ValueError, KeyError, psutil.Error):
         return None

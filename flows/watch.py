@@ -26,12 +26,14 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events import emit_event
 from prefect.variables import Variable
 
-from flows import arrivals, home, life
+from flows import arrivals, home, life, repository, workspace
 from flows.arrivals import Arrivals
+from flows.champion import open_registry
 from flows.endings import ended_by
 from flows.leash import leash
 from pipeline.errors import PipelineError
 from pipeline.params import Params
+from pipeline.registry import CANDIDATE
 
 SOURCES = "moelora_sources"
 """Prefect variable: a list of folders and s3:// prefixes; may be edited in the page."""
@@ -56,8 +58,16 @@ OFTEN = 5
 
 SELDOM = 3600.0
 
+CANDIDATE_EVERY = 60.0
+"""Seconds between looks whether somebody was asked about the candidate."""
+
 BEGINS = timedelta(seconds=60)
 """How long a run may be running before it has read the inbox."""
+
+PROMOTE = "promote/promote"
+
+DECIDED = ("promoted", "rejected", "expired", "superseded", "erased")
+"""Events of the registry's history after which nobody need be asked about a release."""
 
 DIED = 3
 """Runs in a row that may die before one is not started again by itself."""
@@ -69,28 +79,32 @@ DISK = 5 * 10**9
 @flow(name="watch", flow_run_name="watch", persist_result=False)
 def watch(hours: float = 6.0) -> "str | State[str]":
     """Look at the sources for ``hours``; how many files were taken, in words."""
-    log = get_run_logger()
     deadline = time.monotonic() + timedelta(hours=hours).total_seconds()
-    with leash():
-        try:
+    try:
+        # Whatever its queue allows: two would each take a part, and one change the code of the other.
+        with leash(), repository.one_at_a_time(workspace.PATIENCE):
             home.claim_inbox()
-            watcher = Watcher()
-        except PipelineError as error:
-            return ended_by(error)
-        log.info("Watching what the variable %s names.", SOURCES)
-        last = None
-        while time.monotonic() < deadline or watcher.is_open:
-            try:
-                watcher.look()
-                last = None
-            except Exception as error:
-                # Its text may name a raw file. Whatever it is, what arrives next is looked at all the same.
-                if type(error) is not last:
-                    log.warning("A look failed with %s; looking goes on.", type(error).__name__)
-                last = type(error)
-                time.sleep(SPEAK_EVERY)
-            time.sleep(EVERY)
-    return f"{watcher.taken} files taken"
+            return f"{_look_until(deadline)} files taken"
+    except PipelineError as error:
+        return ended_by(error)
+
+
+def _look_until(deadline: float) -> int:
+    log, watcher = get_run_logger(), Watcher()
+    log.info("Watching what the variable %s names.", SOURCES)
+    last = None
+    while time.monotonic() < deadline or watcher.is_open:
+        try:
+            watcher.look()
+            last = None
+        except Exception as error:
+            # Its text may name a raw file. Whatever it is, what arrives next is looked at all the same.
+            if type(error) is not last:
+                log.warning("A look failed with %s; looking goes on.", type(error).__name__)
+            last = type(error)
+            time.sleep(SPEAK_EVERY)
+        time.sleep(EVERY)
+    return watcher.taken
 
 
 class Watcher:
@@ -102,6 +116,7 @@ class Watcher:
         self._first = self._last = 0.0
         self._asked: dict[str, list[float]] = {}
         self._spoke = -SPEAK_EVERY
+        self._looked = time.monotonic()
         self._disk_told = False
         self._troubles = (0, 0)
         self._sources: list[str] = []
@@ -134,7 +149,11 @@ class Watcher:
                     self._announce(batch)
             start_again(client, retrainings)
             # What somebody approved then is not approved now: it asks again.
-            start_again(client, recent_runs(client, "promote"), {"release", "channel", "hours"})
+            promotions = recent_runs(client, "promote")
+            start_again(client, promotions, {"release", "channel", "hours"})
+            if now - self._looked >= CANDIDATE_EVERY:
+                self._looked = now
+                offer_candidate(client, {str(run.parameters.get("release")) for run in promotions})
 
     def _take(self) -> None:
         batch = self._batch or arrivals.new_batch()
@@ -162,9 +181,10 @@ class Watcher:
         troubles = (found.unreachable, found.unreadable)
         if troubles != self._troubles:
             self._troubles = troubles
-            log.warning(
-                "%d of %d sources and %d files cannot be read.", troubles[0], len(self._sources), troubles[1]
-            )
+            told = f"{troubles[0]} of {len(self._sources)} sources and {troubles[1]} files cannot be read"
+            log.warning("%s.", told)
+            if any(troubles):
+                emit_event("clinical-data.unreadable", resource=_me(), payload={"message": told})
 
     def _announce(self, batch: str) -> None:
         asked = self._asked.setdefault(batch, [])
@@ -217,6 +237,29 @@ def start_again(client: SyncPrefectClient, runs: list[FlowRun], kept: set[str] |
         last.deployment_id, parameters=given, tags=["again"], idempotency_key=f"again-{last.id}"
     )
     get_run_logger().warning("%s died; %s goes on where it was.", last.name, again.name)
+
+
+def offer_candidate(client: SyncPrefectClient, offered: set[str]) -> None:
+    """Ask people about a candidate that nobody was asked about: its one event may have been lost.
+
+    ``offered``: releases that runs of `promote` were about.
+    """
+    registry = open_registry()
+    candidate = registry.channel(CANDIDATE) if registry else None
+    if registry is None or candidate is None or candidate.release in offered:
+        return
+    since = datetime.fromisoformat(candidate.at)
+    if datetime.now(UTC) - since < BEGINS:
+        return  # its event may be on the way
+    if any(e["release"] == candidate.release and e["event"] in DECIDED for e in registry.history()):
+        return
+    deployment = client.read_deployment_by_name(PROMOTE)
+    client.create_flow_run_from_deployment(
+        deployment.id,
+        parameters={"release": candidate.release},
+        idempotency_key=f"candidate-{candidate.release}",
+    )
+    get_run_logger().warning("Nobody was asked about the candidate %s: asking now.", candidate.release)
 
 
 def _will_read(run: FlowRun) -> bool:

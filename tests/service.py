@@ -152,6 +152,14 @@ def is_final(run: Run) -> bool:
     return run["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
+def is_gone(process: psutil.Process) -> bool:
+    """Whether a process has ended; one that is nobody's child may wait for ever to be reaped."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def until(holds: Callable[[], object], seconds: float = 60) -> float:
     """Wait until something holds; the seconds it took."""
     started = time.monotonic()

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -55,10 +57,16 @@ def up(watch: Watch = None, notify: Notify = None) -> None:
 @app.command(
     epilog="Example: moelora deploy --watch s3://exports/clinical --notify https://chat.example.org/hook"
 )
-def deploy(watch: Watch = None, notify: Notify = None) -> None:
+def deploy(
+    watch: Watch = None,
+    notify: Notify = None,
+    keep_sources: Annotated[
+        bool, typer.Option("--keep-sources", help="--watch only where no source is set yet.")
+    ] = False,
+) -> None:
     """Set up deployments, pools, queues, limits, sources and automations; may be repeated."""
     ready.prefect()
-    _deploy(watch, notify)
+    _deploy(watch, notify, keep_sources)
     next_step("the server is set up", "moelora work cpu, moelora work gpu, moelora work promote")
 
 
@@ -72,27 +80,35 @@ def work(pool: Annotated[Pool, typer.Argument(help="The role of this worker.", s
     ready.prefect()
     from flows import life, local_workers
 
-    life.bury(home.of_pool(str(pool)))
+    with _refusals_told():
+        life.bury(home.of_pool(str(pool)))
     environment = local_workers.environment_of(str(pool))
     arguments = local_workers.command(str(pool))
     say(f"serving {pool}: {home.POOLS[str(pool)]}; its folder is {environment[home.HOME]}")
     os.execve(arguments[0], arguments, environment)  # noqa: S606  # our own interpreter
 
 
-def _deploy(watch: list[str] | None, notify: str | None) -> None:
+def _deploy(watch: list[str] | None, notify: str | None, keep_sources: bool = False) -> None:
     sources = None if watch is None else [_source(each) for each in watch]
-    import httpx
-
     from flows.deployment import deploy as set_up
 
+    with _refusals_told():
+        told = asyncio.run(set_up(sources, notify, keep_sources))
+    for line in told:
+        say(line)
+
+
+@contextmanager
+def _refusals_told() -> Iterator[None]:
+    """Raise PipelineError with the remedy where Prefect's server refuses."""
+    import httpx
+
     try:
-        told = asyncio.run(set_up(sources, notify))
+        yield
     except httpx.HTTPStatusError as error:
         code = error.response.status_code
         remedy = ": set PREFECT_API_AUTH_STRING to its user:password" if code in (401, 403) else ""
         raise PipelineError(f"Prefect's server refuses with {code}{remedy}") from None
-    for line in told:
-        say(line)
 
 
 def _source(named: str) -> str:

@@ -110,3 +110,48 @@ resource "aws_iam_role_policy" "key" {
   role     = aws_iam_role.this[each.value.role].id
   policy   = data.aws_iam_policy_document.key[each.key].json
 }
+
+data "aws_partition" "current" {}
+
+# The watcher reads what arrives in buckets that are not made here.
+data "aws_iam_policy_document" "sources" {
+  dynamic "statement" {
+    for_each = var.sources
+
+    content {
+      actions   = ["s3:ListBucket"]
+      resources = ["arn:${data.aws_partition.current.partition}:s3:::${split("/", statement.value)[0]}"]
+
+      condition {
+        test     = "StringLike"
+        variable = "s3:prefix"
+        values   = ["${join("/", slice(split("/", statement.value), 1, length(split("/", statement.value))))}/*"]
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.sources
+
+    content {
+      actions   = ["s3:GetObject"]
+      resources = ["arn:${data.aws_partition.current.partition}:s3:::${statement.value}/*"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.source_keys) > 0 ? [var.source_keys] : []
+
+    content {
+      actions   = ["kms:Decrypt"]
+      resources = statement.value
+    }
+  }
+}
+
+resource "aws_iam_role_policy" "sources" {
+  count  = length(var.sources) > 0 ? 1 : 0
+  name   = "sources"
+  role   = aws_iam_role.this["cpu"].id
+  policy = data.aws_iam_policy_document.sources.json
+}

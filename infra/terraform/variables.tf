@@ -74,3 +74,20 @@ variable "noncurrent_days" {
     error_message = "A whole number of days, at least 1."
   }
 }
+
+variable "sources" {
+  description = "Places in buckets of yours where data arrives, as BUCKET/PREFIX: the role cpu may list and read them."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for place in var.sources : can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_.=-]+)+$", place))])
+    error_message = "BUCKET/PREFIX, without s3:// and without a slash at the end."
+  }
+}
+
+variable "source_keys" {
+  description = "ARNs of the KMS keys with which those buckets are encrypted, if they are."
+  type        = list(string)
+  default     = []
+}

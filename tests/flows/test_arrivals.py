@@ -12,7 +12,7 @@ import pytest
 
 from flows import arrivals
 from flows.arrivals import Arrivals, Look, new_batch, open_source, what_is_wrong
-from flows.inbox import check_batch
+from flows.inbox import check_batch, stamps
 from pipeline.errors import DataError
 from pipeline.registry import Registry
 
@@ -169,15 +169,31 @@ def test_a_batch_is_unread_until_a_retraining_has_seen_all_its_files(home: Path,
     (drop / "a.jsonl").write_bytes(LINE)
     settled(drop)
     assert arrivals.unread() == ["march"]
-    arrivals.mark_read({"march": 1})
+    arrivals.mark_read(stamps(home / "inbox"))
     assert arrivals.unread() == []
     (drop / "b.jsonl").write_bytes(LINE * 2)  # came into the batch after that look
     settled(drop)
     assert arrivals.unread() == ["march"]
-    arrivals.mark_read({"march": 2})
+    arrivals.mark_read(stamps(home / "inbox"))
     (home / "inbox/Featherstone 1970").mkdir()
     (home / "inbox/Featherstone 1970/x.jsonl").write_bytes(LINE * 3)
     assert arrivals.unread() == ["by-hand"]  # a folder's own name may be private
+
+
+def test_what_a_person_changes_in_the_inbox_is_unread(home: Path, drop: Path) -> None:
+    (drop / "a.jsonl").write_bytes(LINE)
+    (drop / "b.jsonl").write_bytes(LINE * 2)
+    settled(drop)
+    arrivals.mark_read(stamps(home / "inbox"))
+    (home / "inbox/march/b.jsonl").unlink()
+    assert arrivals.unread() == []
+    (home / "inbox/march/a.jsonl").write_bytes(LINE * 3)
+    assert arrivals.unread() == ["march"]
+    arrivals.mark_read(stamps(home / "inbox"))
+    (home / "inbox/Featherstone.jsonl").write_bytes(LINE * 4)
+    assert arrivals.unread() == ["by-hand"]
+    arrivals.mark_read(stamps(home / "inbox"))
+    assert arrivals.unread() == []
 
 
 def test_what_was_taken_out_does_not_come_back(home: Path, drop: Path) -> None:

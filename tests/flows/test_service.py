@@ -19,7 +19,7 @@ import pytest
 
 from pipeline import STAGES
 from tests.flows.conftest import make_project
-from tests.service import Service, copy_code, environment, is_final, until
+from tests.service import Service, copy_code, environment, is_final, is_gone, until
 from tests.tiny import tiny_base
 
 pytestmark = pytest.mark.slow
@@ -78,7 +78,7 @@ def write(path: Path, text: str) -> None:
 def knob(service: Service, stage: str, value: str) -> None:
     """Set a stage's knob on main: runs start from there."""
     (service.root / "knobs" / stage).write_text(value)
-    service.git("commit", "-qam", f"{stage}: {value}")
+    service.git("commit", "-qam", f"{stage}: {value}", "--allow-empty")
 
 
 def settled(service: Service) -> list[dict[str, Any]]:
@@ -341,7 +341,7 @@ def test_cancelled_in_the_page_no_process_is_left(service: Service) -> None:
     print(f"cancelled: the last process was gone after {took:.1f} s")
     assert service.ended(run)["state"]["type"] == "CANCELLED"
     until(lambda: is_final(service.runs("gpu-stage")[0]))
-    until(lambda: not any(process.is_running() for process in flows), 40)
+    until(lambda: all(map(is_gone, flows)), 40)
     assert service.runs("gpu-stage")[0]["state"]["type"] in ("CANCELLED", "CRASHED")
 
 
@@ -350,7 +350,7 @@ def test_a_killed_flow_is_marked_takes_its_training_along_and_is_started_again(s
     training = [*service.stages(), service.flow_process("gpu", "gpu-stage")]
     service.flow_process("cpu", "retrain").kill()
     assert service.ended(run)["state"]["type"] == "CRASHED"
-    until(lambda: not any(process.is_running() for process in training), 60)
+    until(lambda: all(map(is_gone, training)), 60)
     until(lambda: service.runs("retrain")[0]["id"] != run, 60)
     again = service.runs("retrain")[0]
     assert again["parameters"] == {"batch": "killed"}
@@ -367,7 +367,7 @@ def test_a_killed_gpu_worker_leaves_no_training_and_the_next_worker_goes_on(serv
     first = service.runs("gpu-stage")[0]["id"]
     orphan = service.flow_process("gpu", "gpu-stage")
     service.worker("gpu").kill()
-    took = until(lambda: not service.stages() and not orphan.is_running(), 60)
+    took = until(lambda: not service.stages() and is_gone(orphan), 60)
     print(f"the worker was killed: its training was gone after {took:.1f} s")
     assert service.ended(first)["state"]["type"] in ("CRASHED", "CANCELLED")
     assert not is_final(service.run(run))

@@ -113,7 +113,12 @@ def test_aws_gives_each_role_its_own_and_no_more() -> None:
         "gpu",
     ]
     roles = configuration()["resource"]["aws_iam_role_policy"]
-    assert {each["for_each"] for each in roles.values()} == {"${local.grants}"}
+    sources = roles["sources"]
+    assert {each["for_each"] for name, each in roles.items() if name != "sources"} == {"${local.grants}"}
+    assert "cpu" in sources["role"]
+    document = configuration()["data"]["aws_iam_policy_document"]["sources"]
+    granted = [each["statement"]["content"][0]["actions"] for each in document["dynamic"]]
+    assert granted == [["s3:ListBucket"], ["s3:GetObject"], ["kms:Decrypt"]]
 
 
 def test_compose_and_aws_grant_the_same(made: Path) -> None:

@@ -1,0 +1,57 @@
+"""What the watcher does beside taking files: it sees that people are asked about a candidate."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow, get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows import watch
+from pipeline.registry import CANDIDATE, Registry
+from tests.flows.test_promote import publish
+
+
+@flow(name="promote")
+def promote(release: str) -> None: ...
+
+
+def look(offered: set[str]) -> None:
+    """As a watcher does; a logger of Prefect's wants a flow run around it."""
+
+    @flow(name="look")
+    def in_a_run() -> None:
+        with get_client(sync_client=True) as client:
+            watch.offer_candidate(client, offered)
+
+    in_a_run()
+
+
+def asked() -> list[Any]:
+    with get_client(sync_client=True) as client:
+        return [run.parameters for run in watch.recent_runs(client, "promote")]
+
+
+def test_people_are_asked_once_about_a_candidate_whose_event_was_lost(
+    prefect_api: str, empty_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (publish(empty_registry, tmp_path / "made", text) for text in "ab")
+    monkeypatch.setattr(watch, "open_registry", lambda: empty_registry)
+    with temporary_settings({PREFECT_API_URL: prefect_api}):
+        with get_client(sync_client=True) as client:
+            client.create_deployment(client.create_flow(promote), "promote")
+        look(set())  # no candidate yet
+        before = empty_registry.move(CANDIDATE, first, "Ann", "retrained", None, "candidate")
+        look(set())
+        assert asked() == []  # its event may be on the way
+        monkeypatch.setattr(watch, "BEGINS", timedelta(0))
+        look({first})
+        assert asked() == []
+        look(set())
+        look(set())
+        assert asked() == [{"release": first}]
+        empty_registry.move(CANDIDATE, second, "Ann", "retrained", before, "candidate")
+        empty_registry.append_history("rejected", second, "Bob", "no")
+        look({first})
+        assert asked() == [{"release": first}]
