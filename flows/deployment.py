@@ -50,7 +50,7 @@ async def deploy(sources: list[str] | None, notify: str | None, keep_sources: bo
             for queue, at_once in QUEUES[pool].items():
                 await _queue(client, pool, queue, at_once)
         told.append(f"work pools {', '.join(LIMITS)}")
-        known = await Variable.aget(SOURCES)
+        known: Any = await Variable.aget(SOURCES)
         kept = known or [] if sources is None or (known and keep_sources) else sources
         await Variable.aset(SOURCES, kept, overwrite=True)
         told.append(f"watching {', '.join(kept)}" if kept else "watching nothing: --watch FOLDER|s3://…")

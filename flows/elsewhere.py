@@ -48,7 +48,7 @@ WANTED = "moelora:"
 ATTEMPTS = 5
 """Runs of gpu-stage that may die with their worker before the retraining gives up."""
 
-POLL = 1.0  # s between looks at the run
+POLL = 0.5  # s between looks at the run
 
 OFFLINE = 900.0
 """Seconds without an answer of the Prefect server, or of the repository, before a wait gives up."""
@@ -227,7 +227,7 @@ def patiently(ask: Callable[[], T]) -> T:
             lasting = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
             if lasting or time.monotonic() > deadline:
                 raise PipelineError(f"the Prefect server does not answer: {type(error).__name__}") from None
-            time.sleep(2 * POLL)
+            time.sleep(4 * POLL)
 
 
 def _state(run: UUID) -> "State[Any]":

@@ -24,6 +24,7 @@ from flows.elsewhere import OFFLINE, ON_GPU, WANTED, before
 from flows.endings import ended_by
 from flows.leash import leash
 from flows.progress import Progress
+from flows.warm_dvc import WARM_DVC
 from pipeline.errors import InputError, PipelineError, Stopped
 from pipeline.params import Params
 
@@ -39,6 +40,7 @@ def gpu_stage(reference: str, batch: str, parent: str) -> "State[Any]":
     stage's own message.
     """
     finished: list[str] = []
+    WARM_DVC.prepare()
     try:
         with leash(parent), repository.one_at_a_time(workspace.PATIENCE):
             wanted = prepare(reference)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from flows.warm_dvc import WARM_DVC
 from pipeline import paths
 from pipeline.errors import ParamsError, PipelineError
 
@@ -288,12 +289,16 @@ def program(*command: str) -> "subprocess.CompletedProcess[str]":
 
 def dvc(*arguments: str) -> str:
     """Run a dvc command and return what it prints. Raises PipelineError with dvc's own reason."""
-    done = program(*DVC, "--wait-for-lock", *arguments)
-    if done.returncode != 0:
-        reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-        reason = without_names(reasons[-1].removeprefix("ERROR: ")) if reasons else f"exit {done.returncode}"
-        raise PipelineError(f"dvc {arguments[0]}: {reason}")
-    return done.stdout.strip()
+    with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as complained:
+        wanted = ["--wait-for-lock", *arguments]
+        code = WARM_DVC.start(wanted, environment(), printed.fileno(), complained.fileno()).wait()
+        for file in (printed, complained):
+            file.seek(0)
+        if code != 0:
+            reasons = [line for line in complained if line.startswith("ERROR: ")]
+            reason = without_names(reasons[-1].strip().removeprefix("ERROR: ")) if reasons else f"exit {code}"
+            raise PipelineError(f"dvc {arguments[0]}: {reason}")
+        return printed.read().strip()
 
 
 def drop_broken_lock() -> None:

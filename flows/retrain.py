@@ -22,6 +22,7 @@ from flows.champion import open_registry, pull_champion
 from flows.endings import ended_by, without_paths
 from flows.leash import leash
 from flows.progress import Progress
+from flows.warm_dvc import WARM_DVC
 from pipeline import STAGES, paths
 from pipeline.errors import PipelineError, PointerMoved, Stopped
 from pipeline.pages import evaluation
@@ -34,6 +35,7 @@ def retrain(batch: str = "manual") -> "State[Any]":
     """Run every stage on what the inbox holds; ``batch`` names what arrived, nothing more."""
     try:
         inbox.check_batch(batch)
+        WARM_DVC.prepare()
         deployed = workspace.is_deployed()
         with leash(), repository.one_at_a_time(workspace.PATIENCE if deployed else 0.0):
             if deployed:

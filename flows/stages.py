@@ -2,6 +2,7 @@
 
     flow ── dvc repro --single-item STAGE ── sh ── python -m pipeline.STAGE ── its workers
       │     └──────────────── one process group, one session ────────────────────────────┘
+      │                       (dvc is started by flows.warm_dvc)
       └──── guard: ends the group when the flow's process dies without doing so (kill -9)
 
 dvc answers 255 whatever a stage's exit code was and does not pass signals on, hence the status
@@ -20,7 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows.repository import DVC, drop_broken_lock, environment, without_names
+from flows.repository import drop_broken_lock, environment, without_names
+from flows.warm_dvc import WARM_DVC, Command
 from pipeline import paths
 from pipeline.errors import InputError, PipelineError, Stopped
 
@@ -60,7 +62,7 @@ def run(stage: str, log: Callable[[str], None], watch: Callable[[Status], None],
     status = paths.status(stage)
     status.parent.mkdir(parents=True, exist_ok=True)
     status.unlink(missing_ok=True)  # the outcome of an earlier run is not this one's
-    arguments = [*DVC, "--wait-for-lock", "repro", "--single-item", *(["--force"] if force else []), stage]
+    arguments = ["--wait-for-lock", "repro", "--single-item", *(["--force"] if force else []), stage]
     last_error = ""
 
     def tell(line: str) -> None:
@@ -72,28 +74,25 @@ def run(stage: str, log: Callable[[str], None], watch: Callable[[Status], None],
             last_error = line.removeprefix("ERROR: ")
         log(line)
 
-    with subprocess.Popen(
-        arguments,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as process:
-        group = process.pid
+    pipe, end = os.pipe()
+    with os.fdopen(pipe, "rb", buffering=0) as printed:
+        try:
+            process = WARM_DVC.start(arguments, environment(), end, end)
+        finally:
+            os.close(end)
         guard = None
         try:
             guard = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARD, str(group)], stdin=subprocess.PIPE, start_new_session=True
+                ["/bin/sh", "-c", _GUARD, str(process.pid)], stdin=subprocess.PIPE, start_new_session=True
             )
-            GROUP.write_text(json.dumps({"group": group}))
-            _follow(process, tell, lambda: watch(_read(status)))
+            GROUP.write_text(json.dumps({"group": process.pid}))
+            _follow(process, printed.fileno(), tell, lambda: watch(_read(status)))
         finally:
-            end_group(group, process)
+            end_group(process.pid, process)
             GROUP.unlink(missing_ok=True)
             if guard is not None:
                 guard.communicate(b"done\n")
-    return _outcome(stage, process.returncode, _read(status), last_error)
+    return _outcome(stage, process.wait(), _read(status), last_error)
 
 
 def end_leftovers() -> bool:
@@ -111,7 +110,7 @@ def end_leftovers() -> bool:
     return left
 
 
-def end_group(group: int, leader: "subprocess.Popen[bytes] | None" = None) -> None:
+def end_group(group: int, leader: Command | None = None) -> None:
     """End every process of a group: TERM, wait up to GRACE, KILL."""
     for how, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 3.0)):
         if leader is not None:
@@ -129,11 +128,8 @@ def end_group(group: int, leader: "subprocess.Popen[bytes] | None" = None) -> No
         leader.wait()
 
 
-def _follow(
-    process: "subprocess.Popen[bytes]", tell: Callable[[str], None], look: Callable[[], None]
-) -> None:
+def _follow(process: Command, pipe: int, tell: Callable[[str], None], look: Callable[[], None]) -> None:
     """Pass lines on as they come until the leader has ended and all it wrote is read."""
-    pipe = process.stdout.fileno() if process.stdout else -1
     rest = b""
     looked = 0.0
     while True:
