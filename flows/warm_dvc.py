@@ -126,6 +126,7 @@ def serve(channel: socket.socket) -> NoReturn:
     for module in MODULES:
         import_module(module)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
+    os.chdir("/")  # only commands work in a checkout
     while True:
         start, files, _, _ = socket.recv_fds(channel, 1, 3)
         if not start:
