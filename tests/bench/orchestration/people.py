@@ -25,15 +25,15 @@ def rows(service: Service) -> list[Row]:
         taken = service.resume(run, **form)
         ended = service.ended(run)["state"]["name"]
         moved = champion(service) == release
-        recorded = form["reason"] in service.moelora("history")
+        recorded = form["reason"] in service.moelora("history", "--json")
         held[answer] = (
             taken and recorded and moved == (answer == "approved") and ended in ("Rejected", "Promoted")
         )
     before = champion(service)
     run = service.ended(service.start("promote", release=release, hours=0.003))
     expired = (run["state"]["name"], champion(service)) == ("Expired", before)
-    held["nobody answered"] = expired and "nobody answered" in service.moelora("history")
-    set_params(service, {"gate.floors": {"default": 2.0}})
+    held["nobody answered"] = expired and "nobody answered" in service.moelora("history", "--json")
+    set_params(service, {"gate.floors": {"default": 1.0}})
     known = {run["id"] for run in service.runs("retrain")}
     blocked = service.ended(service.start("retrain", batch="blocked"), 600)["state"]
     idle(service)
