@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -43,9 +44,12 @@ def test_a_server_with_a_password_is_set_up_by_who_knows_it(
     make_project(root, "", "local")
     env = environment() | {"PREFECT_API_URL": guarded, "PYTHONPATH": str(root), "HOME": str(tmp_path)}
 
-    def deploy(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "flows.cli", "deploy", *arguments]
+    def moelora(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "flows.cli", *arguments]
         return subprocess.run(command, cwd=root, env=env | more, capture_output=True, text=True)
+
+    def deploy(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        return moelora("deploy", *arguments, **more)
 
     refused = deploy()
     assert refused.returncode == 1
@@ -59,6 +63,14 @@ def test_a_server_with_a_password_is_set_up_by_who_knows_it(
     assert again.returncode == 0, again.stderr[-3000:]
     assert "the watcher was started" not in again.stderr
     assert f"watching {tmp_path}" in again.stderr  # what was set stays
+    kept = deploy("--watch", "/elsewhere", "--keep-sources", **known)
+    assert f"watching {tmp_path}" in kept.stderr
+    died = root / "scratch/service/gpu/runs"
+    died.mkdir(parents=True)
+    (died / str(uuid4())).touch()
+    refused = moelora("work", "gpu")
+    assert refused.returncode == 1
+    assert "refuses with 401: set PREFECT_API_AUTH_STRING" in refused.stderr
 
     def ask(what: str) -> list[dict]:
         user, _, password = PASSWORD.partition(":")

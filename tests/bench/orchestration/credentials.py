@@ -57,7 +57,10 @@ def _retrained(service: Service, made: Path, url: str) -> bool:
     said = service.moelora("ui")
     service.api = next(word for word in said.split() if word.startswith("http://127.0.0.1:")) + "/api"
     service.moelora("deploy", "--watch", str(service.drop))
-    start = "import sys; from flows import local_workers; local_workers.start(sys.argv[1])"
+    start = (
+        "import sys; from flows import local_prefect; local_prefect.ensure(); "
+        "from flows import local_workers; local_workers.start(sys.argv[1])"
+    )
     for role in ("cpu", "gpu", "promote"):
         env = service.env | roles.keys(made, role, url)
         subprocess.run([sys.executable, "-c", start, role], cwd=service.root, env=env, check=True)
