@@ -21,15 +21,15 @@ def entry(stage: str) -> dict[str, Any]:
     return found
 
 
-def adopt(stage: str, made: dict[str, Any]) -> None:
-    """Write what another worker's DVC noted of a stage, in DVC's own layout."""
+def adopt(made: dict[str, dict[str, Any]]) -> None:
+    """Write what another worker's DVC noted of stages, by stage, in DVC's own layout."""
     # DVC's writer is ruamel.yaml with these settings; another layout would be another dvc.lock.
     from ruamel.yaml import YAML
 
     writer = YAML()
     writer.default_flow_style = False
     lock = writer.load(paths.DVC_LOCK)
-    lock["stages"][stage] = made
+    lock["stages"].update(made)
     temporary = paths.DVC_LOCK.with_name(f".{paths.DVC_LOCK.name}")
     with temporary.open("w", encoding="utf-8") as file:
         writer.dump(lock, file)

@@ -194,8 +194,7 @@ def handed_back(child: UUID, wanted: list[str]) -> dict[str, dict[str, Any]]:
 
 def adopt(finished: dict[str, dict[str, Any]]) -> None:
     """Note what was made elsewhere, and fetch it. Raises PipelineError."""
-    for stage, entry in finished.items():
-        dvc_lock.adopt(stage, entry)
+    dvc_lock.adopt(finished)
     repository.dvc("pull", "--force", *finished)
 
 

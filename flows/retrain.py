@@ -8,6 +8,7 @@ sent to the remotes, kept on a branch, and announced. Ends as Completed: "Publis
 "Unchanged"; as "Stopped" where a signal ended a stage after it saved its state.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -108,28 +109,41 @@ def run_stages(batch: str) -> list[str]:
                     left = left[len(together) :]
                     continue
             stage = left.pop(0)
-            if run_stage(stage, unchanged):
+            last = deployed and stage == "deidentify"
+            if run_stage(stage, unchanged, near_end=gpu.begin if last else None):
                 ran.append(stage)
-            if deployed and stage == "deidentify" and stage in ran:
+            if last and stage in ran:
                 gpu.begin()
     return ran
 
 
-def run_stage(stage: str, unchanged: bool = False, force: bool = False) -> bool:
-    """Run a stage as a task of its name; whether its program ran.
+def run_stage(
+    stage: str, unchanged: bool = False, force: bool = False, near_end: Callable[[], None] | None = None
+) -> bool:
+    """Run a stage as a task of its name; whether its program ran. ``near_end`` is called once its
+    progress is complete, while it winds up.
 
     Called, never submitted: only so does a SIGTERM reach the stage's processes.
     """
-    state: State[Any] = TASKS[stage](stage, unchanged, force, return_state=True)
+    state: State[Any] = TASKS[stage](stage, unchanged, force, near_end, return_state=True)
     if state.is_cancelled():
         raise Stopped(state.message or stage)
     state.result()
     return state.name != "Cached"
 
 
-def _stage_task(stage: str, unchanged: bool, force: bool) -> "State[Any]":
+def _stage_task(
+    stage: str, unchanged: bool, force: bool, near_end: Callable[[], None] | None
+) -> "State[Any]":
+    progress = Progress(stage)
+
+    def watch(status: stages.Status) -> None:
+        progress.show(status)
+        if near_end is not None and status.get("total") and status["done"] >= status["total"]:
+            near_end()
+
     try:
-        ran = not unchanged and stages.run(stage, get_run_logger().info, Progress(stage).show, force)
+        ran = not unchanged and stages.run(stage, get_run_logger().info, watch, force)
         reports.tell(stage)
     except PipelineError as error:
         return ended_by(error)

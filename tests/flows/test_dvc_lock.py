@@ -15,9 +15,9 @@ def test_what_another_worker_noted_stands_as_dvc_wrote_it(checkout: Checkout) ->
     shutil.copy(ROOT / "dvc.lock", checkout.root)
     before = Path("dvc.lock").read_bytes()
     made = dvc_lock.entry("train")
-    dvc_lock.adopt("train", made | {"cmd": "something else"})
+    dvc_lock.adopt({"train": made | {"cmd": "something else"}})
     assert Path("dvc.lock").read_bytes() != before
-    dvc_lock.adopt("train", dvc_lock.read_handed_back(f"```json\n{json.dumps(made, indent=1)}\n```"))
+    dvc_lock.adopt({"train": dvc_lock.read_handed_back(f"```json\n{json.dumps(made, indent=1)}\n```")})
     assert Path("dvc.lock").read_bytes() == before
 
 
