@@ -53,6 +53,10 @@ class Source(Section):
     match: str  # pattern on the end of the file's path below the inbox, as `lab/*.csv`
     fields: dict[str, str] = {}  # record field: name in the file
     defaults: dict[str, str] = {}  # record field: value where the file has none
+    # what the files are where their ending does not say it, as FHIR's; other files: by their ending
+    format: Literal["jsonl", "csv", "parquet", "xml", "fhir", "notes"] | None = None
+    record: str | None = Field(None, pattern=r"^[\w.-]+$")  # XML: the element that holds a record
+    html_entities: bool = False  # texts hold &lt; and the like, which become characters
 
     @field_validator("fields", "defaults")
     @classmethod
@@ -63,10 +67,21 @@ class Source(Section):
         return mapping
 
 
+class Limits(Section):
+    """Where a file or a row is no longer believed; what exceeds them goes to quarantine."""
+
+    file_bytes: Positive = 2**38  # of one file, once inflated
+    ratio: Positive = 250  # inflated / compressed bytes of a file of more than 64 MiB
+    row_bytes: Positive = 2**24
+    depth: Positive = 64  # of arrays and objects within each other
+    columns: Positive = 10_000
+
+
 class Ingest(Section):
     include: tuple[str, ...] = Field(min_length=1)  # patterns on file names; others are ignored
     sources: tuple[Source, ...] = ()
     max_records_per_task: Positive | None = None  # per task and split, whole groups by hash
+    limits: Limits = Limits()
 
 
 class Validate(Section):

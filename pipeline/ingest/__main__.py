@@ -2,7 +2,7 @@
 
     python -m pipeline.ingest
 
-Reads data/inbox (JSONL, CSV, Parquet; plain, .gz, .zst). Writes data/ingested/<shard>.parquet,
+Reads data/inbox (see formats; plain, .gz, .zst). Writes data/ingested/<shard>.parquet,
 one for each distinct file, named by the first 16 hex digits of its SHA-256; rows that cannot
 be used to data/quarantine/<shard>.parquet with line, field, reason and raw text; and
 reports/ingest.json. A file is parsed once: its shard is kept in the cache by content, code
@@ -25,7 +25,7 @@ from pipeline.digests import canonical_json, code_digest, file_digest
 from pipeline.errors import DataError
 from pipeline.files import new_folder, write_atomically
 from pipeline.ingest import formats, rows, selection
-from pipeline.params import Ingest, Params, Source
+from pipeline.params import Ingest, Limits, Params, Source
 from pipeline.stage import Progress, Report, main
 
 
@@ -35,7 +35,7 @@ class File:
 
     digest: str
     path: Path
-    kind: tuple[str, str | None]
+    kind: formats.Kind
     source: Source | None
     copies: int = 1
 
@@ -58,11 +58,11 @@ def run(params: Params, progress: Progress) -> Report:
     """Ingest the inbox; see the module's docstring. Raises DataError where no record is left."""
     files, ignored = _inbox(params.ingest)
     cache = Cache("ingest")
-    code = code_digest([*Path(__file__).parent.glob("*.py"), records.__file__])
+    code = code_digest([*Path(__file__).parent.rglob("*.py"), records.__file__])
     shards: list[Shard] = []
     reused = 0
     for file in files:
-        shard, was_there = _parse(file, cache, code)
+        shard, was_there = _parse(file, cache, code, params.ingest.limits)
         shards.append(shard)
         reused += was_there
         progress.update(len(shards), len(files), "files")
@@ -91,14 +91,14 @@ def _inbox(ingest: Ingest) -> tuple[list[File], int]:
             ignored += 1
             continue
         digest = file_digest(path)[:16]
-        kind = formats.kind(path.name)
-        if kind is None:
-            raise DataError(
-                f"shard {digest}: ingest.include lets in a file that is neither JSONL, CSV nor Parquet "
-                "(plain, .gz or .zst): correct ingest.include in params.yaml, or the file's ending"
-            )
         below = path.relative_to(paths.INBOX)
         source = next((source for source in ingest.sources if below.match(source.match)), None)
+        kind = formats.kind(path.name, source)
+        if kind is None:
+            raise DataError(
+                f"shard {digest}: ingest.include lets in a file of a type that is not read: "
+                "correct ingest.include in params.yaml, or the file's ending"
+            )
         file = File(digest, path, kind, source)
         if digest in files:
             # The same bytes twice: how they are read must not depend on the order of their names.
@@ -117,26 +117,45 @@ def _precedence(file: File, sources: tuple[Source, ...]) -> tuple[int, str, str]
     return sources.index(file.source) if file.source else len(sources), file.kind[0], file.kind[1] or ""
 
 
-def _parse(file: File, cache: Cache, code: str) -> tuple[Shard, bool]:
+def _parse(file: File, cache: Cache, code: str, limits: Limits) -> tuple[Shard, bool]:
     """A file's shard, and whether it was in the cache."""
     mapping = file.source.model_dump(exclude={"match"}) if file.source else None
-    key = cache.key(shard=file.digest, kind=file.kind, mapping=mapping, code=code, polars=pl.__version__)
+    key = cache.key(
+        shard=file.digest,
+        kind=file.kind,
+        mapping=mapping,
+        limits=limits.model_dump(),
+        code=code,
+        polars=pl.__version__,
+    )
     was_there = cache.get(key) is not None
     if not was_there:
         names = rows.field_names(file.source)
         wanted = list(dict.fromkeys(name for alternatives in names.values() for name in alternatives))
-        read = formats.read(file.path.read_bytes(), *file.kind, wanted, names["answer_choices"])
-        checked = rows.check(read, file.digest, file.source)
+        blocks = formats.read(
+            file.path, file.kind, wanted, names["answer_choices"], source=file.source, limits=limits
+        )
+        counts: Counter[str] = Counter()
+        repaired: Counter[str] = Counter()
+        encoding, checked = None, []
+        for block in blocks:
+            checked.append(rows.check(block, file.digest, file.source))
+            counts["in"] += block.frame.height
+            counts["languages_guessed"] += checked[-1].languages_guessed
+            repaired.update(block.repaired)
+            encoding = block.encoding or encoding
+        quarantine = pl.concat(block.quarantine for block in checked)
         facts = {
-            "in": read.frame.height,
-            "quarantine": Counter(checked.quarantine["reason"].to_list()),
-            "encoding": read.encoding,
-            "languages_guessed": checked.languages_guessed,
+            "in": counts["in"],
+            "quarantine": Counter(quarantine["reason"].to_list()),
+            "encoding": encoding,
+            "languages_guessed": counts["languages_guessed"],
+            "repaired": repaired,
         }
         with cache.put(key) as folder:
-            checked.records.write_parquet(folder / "records.parquet")
-            checked.keys.write_parquet(folder / "keys.parquet")
-            checked.quarantine.write_parquet(folder / "quarantine.parquet")
+            pl.concat(block.records for block in checked).write_parquet(folder / "records.parquet")
+            pl.concat(block.keys for block in checked).write_parquet(folder / "keys.parquet")
+            quarantine.write_parquet(folder / "quarantine.parquet")
             write_atomically(folder / "facts.json", canonical_json(facts))
     entry = cache.folder / key
     keys = pl.read_parquet(entry / "keys.parquet").with_columns(pl.lit(file.digest).alias("shard"))
@@ -188,6 +207,7 @@ def _report(shards: list[Shard], ignored: int, unique: pl.DataFrame, kept: pl.Da
         "quarantine": dict(reasons),
         "tasks": dict(kept["task"].value_counts().iter_rows()),
         "encodings": dict(Counter(shard.facts["encoding"] for shard in shards if shard.facts["encoding"])),
+        "repaired": dict(sum((Counter(shard.facts["repaired"]) for shard in shards), Counter())),
         "languages_guessed": sum(shard.facts["languages_guessed"] for shard in shards),
     }
 

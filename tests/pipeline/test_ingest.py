@@ -17,7 +17,6 @@ from polars.testing import assert_frame_equal
 
 from pipeline import paths
 from pipeline.errors import DataError, ParamsError
-from pipeline.ingest import formats
 from pipeline.ingest.__main__ import run
 from pipeline.params import Params
 from pipeline.records import INGESTED_SCHEMA
@@ -162,10 +161,9 @@ def test_a_bad_row_goes_to_quarantine_with_its_reason(
 BAD_LINES = [
     (b"{", "not_json"),
     (b"nonsense", "not_json"),
-    (b'{"a": NaN}', "not_json"),
     (b'{"a": 1} {"a": 2}', "not_json"),
-    (b"[" * 3000 + b"]" * 3000, "not_json"),
-    (b'{"a": ' + b"[" * 3000 + b"]" * 3000 + b"}", "not_json"),
+    (b"[" * 3000 + b"]" * 3000, "too_deep"),
+    (b'{"a": ' + b"[" * 3000 + b"]" * 3000 + b"}", "too_deep"),
     (b"[1, 2]", "not_an_object"),
     (b"17", "not_an_object"),
     (b'{"input": "\xff"}', "encoding"),
@@ -346,21 +344,6 @@ def test_every_file_type_gives_the_same_records(checkout: Checkout, name: str) -
     assert_frame_equal(ingested().select(list(RECORD)), expected)
 
 
-def test_encodings_are_proven_or_refused(checkout: Checkout) -> None:
-    western = "".join(f"Le patient né à Besançon – déjà opéré, {i} fièvre élevée.\n" for i in range(3))
-    chinese = "医生：你好，患者在三小时后来到医院，没有说明胸痛的原因。\n"
-    russian = "Пациент поступил в отделение с жалобами на боль в груди и одышку при нагрузке.\n" * 9
-    assert formats._utf8(western.encode("cp1252"), True) == (western.encode(), "cp1252")
-    assert formats._utf8(chinese.encode("gb18030"), True) == (chinese.encode(), "gb18030")
-    assert formats._utf8(chinese.encode("utf-16"), True) == (chinese.encode(), "utf-16")
-    for unproven in (
-        ("病人三小時後來到醫院，沒有說明胸痛的原因。\n" * 9).encode("big5"),
-        russian.encode("koi8-r"),
-        western.encode() + b"\xe9\n",
-    ):
-        assert formats._utf8(unproven, True) == (unproven, "unknown")
-
-
 def test_of_a_file_without_a_provable_encoding_the_plain_lines_stay(checkout: Checkout) -> None:
     foreign = jsonl(record(input="Пациент жалуется")).decode().encode("koi8-r")
     put("a.jsonl", jsonl(record()) + foreign)
@@ -409,7 +392,6 @@ DAMAGED_FILES = {
     "c.jsonl.zst": b"no zstd",
     "d.parquet": b"no parquet",
     "e.parquet": to_parquet(ROWS)[:-20],
-    "f.jsonl": b"\xff\xfe\x00\xd8a",
 }
 
 
@@ -418,7 +400,7 @@ def test_an_unreadable_file_is_one_row_in_quarantine(checkout: Checkout, name: s
     put(name, DAMAGED_FILES[name])
     put("good.jsonl", jsonl(RECORD))
     report, _ = ingest()
-    assert faults() == [(0, "record", "encoding" if name == "f.jsonl" else "unreadable_file")]
+    assert faults() == [(0, "record", "unreadable_file")]
     assert report["rows"]["out"] == 1
 
 
@@ -573,8 +555,8 @@ def test_a_failed_run_leaves_the_last_results(checkout: Checkout) -> None:
 
 
 def test_an_unknown_ending_that_include_lets_in_is_an_error(checkout: Checkout) -> None:
-    checkout.params(ingest__include=["*.txt"])
-    put("Featherstone.txt", b"x")
+    checkout.params(ingest__include=["*.pdf"])
+    put("Featherstone.pdf", b"x")
     with pytest.raises(DataError, match=r"ingest\.include") as error:
         ingest()
     assert "Featherstone" not in str(error.value)

@@ -1,0 +1,350 @@
+"""JSON: an object a line (JSONL), or arrays, objects after each other, objects over many lines.
+
+Polars reads whole blocks; only lines that it refuses, or whose values look odd, are looked at one
+by one. What is no JSON but can mean one thing only is read: NaN and Infinity (as null), control
+characters within strings, numbers of any length. A name that stands twice with different values
+is refused, and so is an object nested deeper than ``limits.depth``.
+"""
+
+import codecs
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from pipeline.ingest.formats import lines as text_lines
+from pipeline.ingest.formats.block import (
+    BLOCK_BYTES,
+    FIELD,
+    LINE,
+    REASON,
+    RECORD,
+    SHOWN_CHARACTERS,
+    Ask,
+    Rows,
+    faulty,
+    schema,
+    text_fault,
+)
+from pipeline.ingest.formats.content import Content
+from pipeline.ingest.formats.documents import Element, Reader, is_document
+
+HEAD_BYTES = 2**20
+BLANK = " \t\r\x0b\x0c"
+RAW_CONTROL = re.compile(r"[\x00-\x1f]")
+STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+MARK = codecs.BOM_UTF8
+LONG_NUMBER = 18
+"""Digits from which on a number is handed on as text: polars holds no integer above 128 bits."""
+
+
+class Fault(NamedTuple):
+    reason: str
+    field: str = RECORD
+
+
+def read(content: Content, ask: Ask) -> Iterator[Rows]:
+    """Rows of a file of JSON; see the module's docstring."""
+    head, whole = start_of(content)
+    return _elements(content, ask) if is_document(head, whole) else _lines(content, ask)
+
+
+def start_of(content: Content) -> tuple[str, bool]:
+    """The first characters of a text, and whether they are all."""
+    head = b""
+    for piece in content.utf8():
+        head += piece
+        if len(head) > HEAD_BYTES:
+            return head.decode("utf-8", "replace"), False
+    return head.decode("utf-8", "replace"), content.whole
+
+
+def _lines(content: Content, ask: Ask) -> Iterator[Rows]:
+    number = 1
+    for data, first, too_long in text_lines.blocks(content):
+        number = first + text_lines.line_ends(data) + too_long
+        if too_long:
+            yield faulty(first, "row_too_large", ask.wanted, data.decode("utf-8", "replace"))
+            continue
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if MARK in data:  # files put together
+            data = data.replace(b"\n" + MARK, b"\n").removeprefix(MARK)
+        lines = data.split(b"\n")
+        yield parsed(lines, range(first, first + len(lines)), ask)
+    if not content.whole:
+        yield faulty(number, "unreadable_file", ask.wanted)
+
+
+def _elements(content: Content, ask: Ask) -> Iterator[Rows]:
+    number, size = 1, 0
+    held: list[Element] = []
+
+    def block() -> Rows:
+        lines = [re.sub(r"[\r\n]", " ", each.text).encode("utf-8", "surrogateescape") for each in held]
+        unread = {at: Fault(each.reason) for at, each in enumerate(held) if each.reason}
+        return parsed(lines, range(number, number + len(lines)), ask, unread, by_line=False)
+
+    for element in Reader(characters(content), ask.limits.row_bytes).elements():
+        held.append(element._replace(value=None))
+        size += len(element.text)
+        if size >= BLOCK_BYTES // 4:  # a character has up to four bytes
+            yield block()
+            number, size = number + len(held), 0
+            held.clear()
+    if not content.whole and held and held[-1].reason:
+        held.pop()  # the one that was cut off
+    yield block()
+    if not content.whole:
+        yield faulty(number + len(held), "unreadable_file", ask.wanted, by_line=False)
+
+
+def characters(content: Content) -> Iterator[str]:
+    """A text in pieces, none empty; undecodable bytes become lone surrogates."""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    pieces = (decoder.decode(piece) for piece in content.utf8())
+    return (piece for piece in chain(pieces, (decoder.decode(b"", final=True) for _ in "1")) if piece)
+
+
+def parsed(
+    lines: Sequence[bytes],
+    numbers: Sequence[int],
+    ask: Ask,
+    unread: Mapping[int, Fault] | None = None,
+    by_line: bool = True,
+) -> Rows:
+    """Rows of lines that each hold an object; blank ones are none.
+
+    unread: lines by their index of which it is known already that they cannot be read.
+    """
+    unread = unread or {}
+    table = pl.DataFrame(
+        {LINE: numbers, "bytes": lines, "fault": None},
+        schema={LINE: pl.Int64, "bytes": pl.Binary, "fault": pl.String},
+    ).with_columns(_texts(lines).alias("text"))
+    if unread:
+        reasons = {at: fault.reason for at, fault in unread.items()}
+        table = table.with_columns(
+            fault=pl.Series([reasons.get(at) for at in range(len(lines))], dtype=pl.String)
+        )
+    too_long = pl.col("bytes").bin.size() > ask.limits.row_bytes
+    table = table.filter(
+        pl.col("fault").is_not_null() | (pl.col("text").str.strip_chars(BLANK) != "").fill_null(True)
+    ).with_columns(
+        fault=pl.when(pl.col("fault").is_not_null())
+        .then("fault")
+        .when(too_long)
+        .then(pl.lit("row_too_large"))
+        .when(pl.col("text").is_null())
+        .then(pl.lit("encoding"))
+    )
+    faults = {at: Fault(table["fault"][at]) for at in table["fault"].is_not_null().arg_true()}
+    brackets = table["text"].str.count_matches(r"[\[{]").fill_null(0)
+    for at in (brackets > ask.limits.depth).arg_true():
+        if at not in faults and depth(table["text"][at]) > ask.limits.depth:
+            faults[at] = Fault("too_deep")
+    values, more, read = _values(table["bytes"], table["text"], faults, ask)
+    faults |= more
+    found = [faults.get(at, (None, None)) for at in range(table.height)] if faults else []
+    kept = table["bytes"]
+    return Rows(
+        values.with_columns(
+            table[LINE],
+            pl.Series(REASON, [reason for reason, _ in found] or [None] * table.height, dtype=pl.String),
+            pl.Series(FIELD, [field for _, field in found] or [None] * table.height, dtype=pl.String),
+        ).select(list(schema(ask.wanted))),
+        lambda indices: [_shown(kept[at], faults.get(at)) for at in indices],
+        repaired={"json": read} if read else {},
+        by_line=by_line,
+    )
+
+
+def _texts(lines: Sequence[bytes]) -> pl.Series:
+    """Lines as text, null where they are none."""
+    try:
+        return pl.Series(lines, dtype=pl.Binary).cast(pl.String)
+    except pl.exceptions.ComputeError:
+        return pl.Series([_decoded(line) for line in lines], dtype=pl.String)
+
+
+def _decoded(line: bytes) -> str | None:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _shown(line: bytes, fault: Fault | None) -> str:
+    if fault and fault.reason == "row_too_large":
+        line = line[:SHOWN_CHARACTERS]
+    return line.decode("utf-8", "replace")
+
+
+def depth(text: str) -> int:
+    """How deep arrays and objects lie within each other, in a text that may be no JSON."""
+    now = deepest = 0
+    for mark in re.findall(r"[\[\]{}]", STRING.sub("", text)):
+        now += 1 if mark in "[{" else -1
+        deepest = max(deepest, now)
+    return deepest
+
+
+def _values(
+    lines: pl.Series, texts: pl.Series, unread: Mapping[int, Fault], ask: Ask
+) -> tuple[pl.DataFrame, dict[int, Fault], int]:
+    """The values of lines, row for row, what else is wrong with some, and how many only a lenient
+    reader can read.
+
+    It is always polars that reads a value, so that a bad line never changes how another is read:
+    where it refuses a block, the lines that Python can read are given to it, written anew if
+    need be; and where it refuses those they are halved until the bad ones stand alone.
+    """
+    heads = dict.fromkeys(name.split(".")[0] for name in ask.wanted if "." in name)
+    columns = pl.Schema(dict.fromkeys((*ask.wanted, *heads), pl.String))
+    readable = [at for at in range(len(lines)) if at not in unread] if unread else range(len(lines))
+    whole = _parse(lines.gather(readable).to_list() if unread else lines.to_list(), columns)
+    faults: dict[int, Fault] = {}
+    renewed: dict[int, bytes] = {}
+    frame = None
+    if whole is not None:
+        frame = whole if not unread else _aligned([(tuple(readable), whole)], columns, len(lines))
+        suspects: Iterable[int] = _suspects(frame, texts, ask).arg_true()
+    else:
+        suspects = readable
+    for at in suspects:
+        if at in unread:
+            continue
+        seen = look(texts[at], ask)
+        if isinstance(seen, Fault):
+            faults[at] = seen
+        elif seen is not None:
+            renewed[at] = seen
+    if frame is None:
+        likely = [(at, renewed.get(at) or lines[at]) for at in readable if at not in faults]
+        read = list(_parse_by_halves(likely, columns))
+        frame = _aligned(read, columns, len(lines))
+        good = {at for indices, _ in read for at in indices}
+        faults |= {at: Fault("not_json") for at, _ in likely if at not in good}
+    else:
+        renewed = {}
+    return _with_paths(frame, ask.wanted, heads), faults, len(renewed.keys() - faults.keys())
+
+
+def _with_paths(frame: pl.DataFrame, wanted: Sequence[str], heads: Iterable[str]) -> pl.DataFrame:
+    """Columns named ``a.b`` from what the JSON in column ``a`` holds under ``b``."""
+    within = [(name, *name.split(".", 1)) for name in wanted if name.split(".")[0] in heads and "." in name]
+    return frame.with_columns(
+        pl.coalesce(
+            name,
+            pl.when(pl.col(head).str.starts_with("{")).then(pl.col(head)).str.json_path_match(f"$.{path}"),
+        ).alias(name)
+        for name, head, path in within
+    )
+
+
+def _suspects(frame: pl.DataFrame, texts: pl.Series, ask: Ask) -> pl.Series:
+    """Rows to be looked at: polars writes a nested value as JSON text and a lone surrogate as NUL,
+    and takes the first of two values of one name."""
+    nested = (pl.col(ask.texts).str.contains(r"^[\[{]|\x00")).fill_null(False)
+    names = "|".join(re.escape(name) for name in ask.wanted)
+    given = texts.str.count_matches(rf'"(?:{names})"\s*:\s*[^n\s]')
+    return frame.select(
+        pl.any_horizontal(nested)
+        | (given > pl.sum_horizontal(pl.col(ask.wanted).is_not_null())).fill_null(False).alias("suspect")
+    ).to_series()
+
+
+def _parse(lines: list[bytes], columns: pl.Schema) -> pl.DataFrame | None:
+    if not lines:
+        return columns.to_frame()
+    try:
+        frame = pl.read_ndjson(b"\n".join(lines), schema=columns)
+    except pl.exceptions.PolarsError:
+        return None
+    return frame if frame.height == len(lines) else None
+
+
+def _parse_by_halves(
+    lines: list[tuple[int, bytes]], columns: pl.Schema
+) -> Iterator[tuple[tuple[int, ...], pl.DataFrame]]:
+    """Indices and values of the numbered lines that can be read."""
+    frame = _parse([line for _, line in lines], columns)
+    if frame is not None:
+        yield tuple(at for at, _ in lines), frame
+    elif len(lines) > 1:
+        middle = len(lines) // 2
+        yield from _parse_by_halves(lines[:middle], columns)
+        yield from _parse_by_halves(lines[middle:], columns)
+
+
+def _aligned(
+    read: list[tuple[tuple[int, ...], pl.DataFrame]], columns: pl.Schema, height: int
+) -> pl.DataFrame:
+    """Values by their index, null where there are none."""
+    rows = pl.concat([columns.to_frame(), *(frame for _, frame in read)]).with_columns(
+        pl.Series("#at", [at for indices, _ in read for at in indices], dtype=pl.Int64)
+    )
+    every = pl.DataFrame({"#at": range(height)}, schema={"#at": pl.Int64})
+    return every.join(rows, on="#at", how="left", maintain_order="left").select(list(columns))
+
+
+def look(line: str, ask: Ask) -> Fault | bytes | None:
+    """What is wrong with a line; or the same as JSON, where only a lenient reader can read it."""
+    lenient = RAW_CONTROL.search(line) is not None
+    top: list[tuple[str, Any]] = []
+
+    def unusual(value: Any) -> Any:
+        nonlocal lenient
+        lenient = True
+        return value
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal top
+        top = found  # the outermost object is the last to end
+        return dict(found)
+
+    def real(token: str) -> float | str:
+        value = float(token)
+        return value if math.isfinite(value) else unusual(token)
+
+    try:
+        value = json.loads(
+            line,
+            strict=False,
+            object_pairs_hook=pairs,
+            parse_constant=lambda _: unusual(None),
+            parse_int=lambda token: int(token) if len(token) <= LONG_NUMBER else unusual(token),
+            parse_float=real,
+        )
+    except RecursionError:
+        return Fault("too_deep")
+    except ValueError:
+        return Fault("not_json")
+    if not isinstance(value, dict):
+        return Fault("not_an_object")
+    return _fault_within(value, top, ask) or (json.dumps(value).encode() if lenient else None)
+
+
+def _fault_within(value: dict[str, Any], top: list[tuple[str, Any]], ask: Ask) -> Fault | None:
+    if len(top) > len(value):
+        for name in ask.wanted:
+            given = [each for own, each in top if own == name]
+            if any(each != given[0] for each in given):
+                return Fault("duplicate_key", name)
+    for name in ask.texts:
+        found = value.get(name)
+        if found is None and "." in name:
+            found = _at(value, name)
+        if isinstance(found, dict | list) or (isinstance(found, str) and text_fault(found)):
+            return Fault("not_text", name)
+    return None
+
+
+def _at(value: Any, path: str) -> Any:
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
