@@ -101,11 +101,14 @@ def read(
     file_format, compression = kind
     ask = Ask(tuple(wanted), tuple(lists), limits or Limits(), source)
     content = Content(file, compression, ask.limits)
+    html_entities = source is not None and source.html_entities
     try:
         encoding = None if file_format == "parquet" else content.survey.encoding
         yield Rows(schema(wanted).to_frame(), lambda _: [], encoding)
         for rows in READERS[file_format](content, ask):
-            frame, counts = repair.repaired(rows.frame, wanted, lists, bool(source and source.html_entities))
+            frame, counts = rows.frame, Counter[str]()
+            if html_entities or not rows.plain:
+                frame, counts = repair.repaired(frame, wanted, lists, html_entities)
             yield replace(rows, frame=frame, encoding=encoding, repaired=Counter(rows.repaired) + counts)
     except Unreadable as error:
         yield faulty(0, str(error.args[0]), wanted)

@@ -52,7 +52,8 @@ class Rows:
     wanted field name, lists as JSON; ``#reason`` and ``#field`` (String), null where the row was read.
     ``raw``: the text of rows by their index in ``frame``.
     ``encoding``: of a text file, ``unknown`` where none can be proven.
-    ``repaired``: values changed, by what was wrong with them (see ``repair``).
+    ``repaired``: values changed, by what was wrong with them (see ``repair``). ``plain``: it is known
+    that nothing is.
     """
 
     frame: pl.DataFrame
@@ -60,6 +61,7 @@ class Rows:
     encoding: str | None = None
     repaired: Mapping[str, int] = field(default_factory=dict)
     by_line: bool = True
+    plain: bool = False
 
 
 def schema(wanted: Sequence[str]) -> pl.Schema:

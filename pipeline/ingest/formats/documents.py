@@ -190,7 +190,7 @@ def is_document(head: str, whole: bool) -> bool:
     ones then costs none of them.
     """
     text = head.strip("\ufeff \t\r\n")
-    lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+    lines = [line for line in re.split(r"[\r\n]+", text, maxsplit=4) if line.strip()]
     ended = lines if whole else lines[:-1]
     if text.startswith("["):
         return text[1:].lstrip()[:1] in ("{", "]") and not (

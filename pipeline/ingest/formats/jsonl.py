@@ -33,11 +33,12 @@ from pipeline.ingest.formats.block import (
 from pipeline.ingest.formats.content import Content
 from pipeline.ingest.formats.documents import Element, Reader, is_document
 
-HEAD_BYTES = 2**20
-BLANK = " \t\r\x0b\x0c"
+HEAD_BYTES = 2**18
 RAW_CONTROL = re.compile(r"[\x00-\x1f]")
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 MARK = codecs.BOM_UTF8
+UNUSUAL = (r"\u", r"\b", "&amp;")
+"""Where ASCII text holds none of these, there is nothing that ``repair`` could change."""
 LONG_NUMBER = 18
 """Digits from which on a number is handed on as text: polars holds no integer above 128 bits."""
 
@@ -65,14 +66,14 @@ def start_of(content: Content) -> tuple[str, bool]:
 
 def _lines(content: Content, ask: Ask) -> Iterator[Rows]:
     number = 1
-    for data, first, too_long in text_lines.blocks(content):
-        number = first + text_lines.line_ends(data) + too_long
+    for data, first, after, too_long in text_lines.blocks(content):
+        number = after
         if too_long:
             yield faulty(first, "row_too_large", ask.wanted, data.decode("utf-8", "replace"))
             continue
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if MARK in data:  # files put together
+        if not data.isascii() and MARK in data:  # files put together
             data = data.replace(b"\n" + MARK, b"\n").removeprefix(MARK)
         lines = data.split(b"\n")
         yield parsed(lines, range(first, first + len(lines)), ask)
@@ -121,46 +122,48 @@ def parsed(
 
     unread: lines by their index of which it is known already that they cannot be read.
     """
-    unread = unread or {}
-    table = pl.DataFrame(
-        {LINE: numbers, "bytes": lines, "fault": None},
-        schema={LINE: pl.Int64, "bytes": pl.Binary, "fault": pl.String},
-    ).with_columns(_texts(lines).alias("text"))
-    if unread:
-        reasons = {at: fault.reason for at, fault in unread.items()}
-        table = table.with_columns(
-            fault=pl.Series([reasons.get(at) for at in range(len(lines))], dtype=pl.String)
-        )
-    too_long = pl.col("bytes").bin.size() > ask.limits.row_bytes
-    table = table.filter(
-        pl.col("fault").is_not_null() | (pl.col("text").str.strip_chars(BLANK) != "").fill_null(True)
-    ).with_columns(
-        fault=pl.when(pl.col("fault").is_not_null())
-        .then("fault")
-        .when(too_long)
-        .then(pl.lit("row_too_large"))
-        .when(pl.col("text").is_null())
-        .then(pl.lit("encoding"))
-    )
-    faults = {at: Fault(table["fault"][at]) for at in table["fault"].is_not_null().arg_true()}
-    brackets = table["text"].str.count_matches(r"[\[{]").fill_null(0)
-    for at in (brackets > ask.limits.depth).arg_true():
-        if at not in faults and depth(table["text"][at]) > ask.limits.depth:
-            faults[at] = Fault("too_deep")
-    values, more, read = _values(table["bytes"], table["text"], faults, ask)
+    faults = dict(unread or {})
+    blank = {
+        at for at, line in enumerate(lines) if line[:1] != b"{" and at not in faults and not line.strip()
+    }
+    if blank:
+        kept = [at for at in range(len(lines)) if at not in blank]
+        faults = {new: faults[at] for new, at in enumerate(kept) if at in faults}
+        lines, numbers = [lines[at] for at in kept], [numbers[at] for at in kept]
+    texts = _texts(lines)
+    _find_absurd(texts, faults, ask)
+    values, more, lenient = _values(lines, texts, faults, ask)
     faults |= more
-    found = [faults.get(at, (None, None)) for at in range(table.height)] if faults else []
-    kept = table["bytes"]
+    found = [faults.get(at) for at in range(len(lines))] if faults else [None] * len(lines)
     return Rows(
         values.with_columns(
-            table[LINE],
-            pl.Series(REASON, [reason for reason, _ in found] or [None] * table.height, dtype=pl.String),
-            pl.Series(FIELD, [field for _, field in found] or [None] * table.height, dtype=pl.String),
+            pl.Series(LINE, numbers, dtype=pl.Int64),
+            pl.Series(REASON, [fault and fault.reason for fault in found], dtype=pl.String),
+            pl.Series(FIELD, [fault and fault.field for fault in found], dtype=pl.String),
         ).select(list(schema(ask.wanted))),
-        lambda indices: [_shown(kept[at], faults.get(at)) for at in indices],
-        repaired={"json": read} if read else {},
+        lambda indices: [_shown(lines[at], faults.get(at)) for at in indices],
+        repaired={"json": lenient} if lenient else {},
         by_line=by_line,
+        plain=texts.str.len_bytes().sum() == texts.str.len_chars().sum()
+        and not texts.str.contains_any(UNUSUAL).any(),
     )
+
+
+def _find_absurd(texts: pl.Series, faults: dict[int, Fault], ask: Ask) -> None:
+    """Add the lines that are no text, too long, or nested too deep."""
+    for at in texts.is_null().arg_true():
+        faults.setdefault(at, Fault("encoding"))
+    for at in (texts.str.len_bytes() > ask.limits.row_bytes).arg_true():
+        faults.setdefault(at, Fault("row_too_large"))
+    for at in (texts.str.count_matches(r"[\[{]") > ask.limits.depth).arg_true():
+        if at not in faults and depth(texts[at]) > ask.limits.depth:
+            faults[at] = Fault("too_deep")
+
+
+def _shown(line: bytes, fault: Fault | None) -> str:
+    if fault and fault.reason == "row_too_large":
+        line = line[:SHOWN_CHARACTERS]
+    return line.decode("utf-8", "replace")
 
 
 def _texts(lines: Sequence[bytes]) -> pl.Series:
@@ -178,12 +181,6 @@ def _decoded(line: bytes) -> str | None:
         return None
 
 
-def _shown(line: bytes, fault: Fault | None) -> str:
-    if fault and fault.reason == "row_too_large":
-        line = line[:SHOWN_CHARACTERS]
-    return line.decode("utf-8", "replace")
-
-
 def depth(text: str) -> int:
     """How deep arrays and objects lie within each other, in a text that may be no JSON."""
     now = deepest = 0
@@ -194,7 +191,7 @@ def depth(text: str) -> int:
 
 
 def _values(
-    lines: pl.Series, texts: pl.Series, unread: Mapping[int, Fault], ask: Ask
+    lines: Sequence[bytes], texts: pl.Series, unread: Mapping[int, Fault], ask: Ask
 ) -> tuple[pl.DataFrame, dict[int, Fault], int]:
     """The values of lines, row for row, what else is wrong with some, and how many only a lenient
     reader can read.
@@ -206,7 +203,7 @@ def _values(
     heads = dict.fromkeys(name.split(".")[0] for name in ask.wanted if "." in name)
     columns = pl.Schema(dict.fromkeys((*ask.wanted, *heads), pl.String))
     readable = [at for at in range(len(lines)) if at not in unread] if unread else range(len(lines))
-    whole = _parse(lines.gather(readable).to_list() if unread else lines.to_list(), columns)
+    whole = _parse([lines[at] for at in readable] if unread else lines, columns)
     faults: dict[int, Fault] = {}
     renewed: dict[int, bytes] = {}
     frame = None
@@ -258,7 +255,7 @@ def _suspects(frame: pl.DataFrame, texts: pl.Series, ask: Ask) -> pl.Series:
     ).to_series()
 
 
-def _parse(lines: list[bytes], columns: pl.Schema) -> pl.DataFrame | None:
+def _parse(lines: Sequence[bytes], columns: pl.Schema) -> pl.DataFrame | None:
     if not lines:
         return columns.to_frame()
     try:

@@ -8,15 +8,16 @@ from pipeline.ingest.formats.content import Content
 
 
 class Lines(NamedTuple):
-    """Whole lines with their ends; ``first``: number of the first; ``too_long``: it is the start of
-    a single line that was not kept in memory."""
+    """Whole lines with their ends; ``first``, ``after``: numbers of the first and of what follows;
+    ``too_long``: it is the start of a single line that was not kept in memory."""
 
     data: bytes
     first: int
+    after: int
     too_long: bool = False
 
 
-def line_ends(data: bytes) -> int:
+def _ends(data: bytes) -> int:
     r"""How many lines end in ``data``: by \n, \r\n or \r."""
     return data.count(b"\n") + (data.count(b"\r") - data.count(b"\r\n") if b"\r" in data else 0)
 
@@ -37,11 +38,12 @@ def blocks(content: Content) -> Iterator[Lines]:
             skipping = not start
             held = held[start:] if start else held[-1:]
         elif end := _last_end(held):
-            yield Lines(held[:end], first)
-            first += line_ends(held[:end])
-            held = held[end:]
+            block, held = held[:end], held[end:]
+            after = first + _ends(block)
+            yield Lines(block, first, after)
+            first = after
         elif size > limit:
-            yield Lines(held[:SHOWN_CHARACTERS], first, too_long=True)
+            yield Lines(held[:SHOWN_CHARACTERS], first, first + 1, too_long=True)
             first += 1
             held, skipping = held[-1:], True
         parts, size = [held], len(held)
@@ -49,7 +51,7 @@ def blocks(content: Content) -> Iterator[Lines]:
     if not content.whole:
         rest = rest[: max(rest.rfind(b"\n"), rest.rfind(b"\r")) + 1]
     if rest:
-        yield Lines(rest, first)
+        yield Lines(rest, first, first + _ends(rest))
 
 
 def _first_end(data: bytes) -> int:

@@ -37,6 +37,8 @@ def repaired(
     counts: Counter[str] = Counter()
     for name in wanted:
         column = frame[name]
+        if column.null_count() == len(column):
+            continue
         odd = _odd(column, html_entities).arg_true()
         if odd.is_empty():
             continue
@@ -49,7 +51,7 @@ def repaired(
 def _odd(column: pl.Series, html_entities: bool) -> pl.Series:
     """Values that may need repair."""
     text = column.str
-    odd = text.contains(CONTROL) | text.contains("&" if html_entities else "&amp;", literal=True)
+    odd = text.contains(CONTROL + ("|&" if html_entities else "|&amp;"))
     if text.len_bytes().sum() != text.len_chars().sum():
         odd = odd | text.contains(MOJIBAKE) | (text.normalize("NFC") != column)
     return odd.fill_null(False)
