@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from pipeline.ingest.formats import FIELD, LINE, REASON, Rows, text_fault
+from pipeline.ingest.keys import Keys
 from pipeline.params import Source
 from pipeline.records import (
     CHOICE_TASK_TYPES,
@@ -54,31 +55,17 @@ QUARANTINE_SCHEMA = pl.Schema(
     {"shard": pl.String, "line": pl.Int64, "field": pl.String, "reason": pl.String, "raw": pl.String}
 )
 
-KEYS_SCHEMA = pl.Schema(
-    {
-        "line": pl.Int64,
-        "task": pl.String,
-        "task_label": pl.String,
-        "split": pl.String,
-        "same": pl.Binary,
-        "content": pl.Binary,
-        "group": pl.Binary,
-    }
-)
-"""What the pass over all shards needs of a record: 16-byte digests of (task, input, target,
-split), of the whole record, and of its group (its content where it has none)."""
-
 
 @dataclass(frozen=True)
 class Checked:
-    """The rows of one file, each either a record or in quarantine.
+    """Rows of one file, each either a record or in quarantine.
 
-    ``records``: INGESTED_SCHEMA, by line. ``keys``: KEYS_SCHEMA, row for row beside them.
+    ``records``: INGESTED_SCHEMA, by line. ``keys``: their keys, row for row.
     ``quarantine``: QUARANTINE_SCHEMA. ``languages_guessed``: records without a language.
     """
 
     records: pl.DataFrame
-    keys: pl.DataFrame
+    keys: Keys
     quarantine: pl.DataFrame
     languages_guessed: int
 
@@ -91,7 +78,7 @@ def field_names(source: Source | None) -> dict[str, tuple[str, ...]]:
 
 
 def check(rows: Rows, shard: str, source: Source | None) -> Checked:
-    """Map a file's rows to records and check them."""
+    """Map rows of a file to records and check them."""
     names = field_names(source)
     defaults = source.defaults if source else {}
     required = ("input", "target")
@@ -124,22 +111,19 @@ def check(rows: Rows, shard: str, source: Source | None) -> Checked:
     )
     frame = frame.with_columns(_faults(names)).with_columns(faulty=pl.col("fault").is_not_null())
     good = frame.filter(~pl.col("faulty")).sort(LINE)
-    content = pl.Series(_digests(good, [*RECORD_SCHEMA, "task_label"]), dtype=pl.Binary)
+    content = _digests(good, [*RECORD_SCHEMA, "task_label"])
+    same = _digests(good, ["task", "input", "target", "split"])
+    grouped = good["group_id"].is_not_null().to_list()
+    group = [
+        of_group if has else own
+        for of_group, own, has in zip(_digests(good, ["group_id"]), content, grouped, strict=True)
+    ]
     records = good.with_columns(
-        pl.col("sample_id").fill_null(content.bin.encode("hex")),
+        pl.col("sample_id").fill_null(pl.Series(content, dtype=pl.Binary).bin.encode("hex")),
         pl.col("source").fill_null(shard),
         pl.lit(shard).alias("shard"),
         pl.col(LINE).alias("line"),
     ).select(list(INGESTED_SCHEMA))
-    keys = good.select(
-        pl.col(LINE).alias("line"),
-        "task",
-        "task_label",
-        "split",
-        pl.Series("same", _digests(good, ["task", "input", "target", "split"]), dtype=pl.Binary),
-        content.alias("content"),
-        pl.Series("group", _digests(good, ["group_id"]), dtype=pl.Binary),
-    ).with_columns(group=pl.when(good["group_id"].is_null()).then("content").otherwise("group"))
     bad = frame.with_row_index("index").filter("faulty")
     quarantine = bad.select(
         pl.lit(shard).alias("shard"),
@@ -148,7 +132,8 @@ def check(rows: Rows, shard: str, source: Source | None) -> Checked:
         pl.col("fault").str.split(" ").list.get(1).alias("reason"),
         pl.Series("raw", rows.raw(bad["index"].to_list()), dtype=pl.String),
     ).sort("line")
-    return Checked(records, keys.select(list(KEYS_SCHEMA)), quarantine, int(good["guessed"].sum()))
+    keys = Keys.of(good.select("task", "split"), same, content, group)
+    return Checked(records, keys, quarantine, int(good["guessed"].sum()))
 
 
 def _blank_to_null(name: str) -> pl.Expr:

@@ -23,7 +23,7 @@ memory is bounded, however large a file or a row claims to be (``ingest.limits``
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,9 +42,10 @@ from pipeline.ingest.formats.block import (
 )
 from pipeline.ingest.formats.compression import COMPRESSIONS
 from pipeline.ingest.formats.content import Content
+from pipeline.ingest.formats.lines import Lines
 from pipeline.params import Limits, Source
 
-__all__ = ["FIELD", "LINE", "REASON", "RECORD", "Kind", "Rows", "kind", "read", "text_fault"]
+__all__ = ["FIELD", "LINE", "REASON", "RECORD", "Kind", "Part", "Rows", "kind", "parts", "read", "text_fault"]
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -56,7 +57,7 @@ FORMATS = {
     ".xml": "xml",
     ".txt": "notes",
 }
-READERS: dict[str, Callable[[Content, Ask], Iterator[Rows]]] = {
+READERS: dict[str, Callable[[Content, Ask], Iterator[Rows | Lines] | Iterator[Rows]]] = {
     "jsonl": jsonl.read,
     "csv": delimited.read,
     "parquet": parquet.read,
@@ -82,6 +83,18 @@ def kind(name: str, source: Source | None = None) -> Kind | None:
     return Kind(found, compression) if found else None
 
 
+@dataclass(frozen=True)
+class Part:
+    """Lines of JSON that can be read apart from the others of their file, in any process."""
+
+    lines: Lines
+    ask: Ask
+    encoding: str | None
+
+    def rows(self) -> Rows:
+        return _mended(jsonl.of_lines(self.lines, self.ask), self.ask, self.encoding)
+
+
 def read(
     file: Path | bytes,
     kind: tuple[str, str | None],
@@ -98,17 +111,38 @@ def read(
     once to prove its encoding. A file damaged beyond trust is one row at line 0; a compressed text file
     that merely ends too early keeps its whole rows and gets a faulty one after them.
     """
+    for part in parts(file, kind, wanted, lists, source=source, limits=limits):
+        yield part.rows() if isinstance(part, Part) else part
+
+
+def parts(
+    file: Path | bytes,
+    kind: tuple[str, str | None],
+    wanted: Sequence[str],
+    lists: Sequence[str],
+    *,
+    source: Source | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Part | Rows]:
+    """What ``read`` gives, where a file of JSON lines is only cut and not read yet."""
     file_format, compression = kind
     ask = Ask(tuple(wanted), tuple(lists), limits or Limits(), source)
     content = Content(file, compression, ask.limits)
-    html_entities = source is not None and source.html_entities
     try:
         encoding = None if file_format == "parquet" else content.survey.encoding
         yield Rows(schema(wanted).to_frame(), lambda _: [], encoding)
-        for rows in READERS[file_format](content, ask):
-            frame, counts = rows.frame, Counter[str]()
-            if html_entities or not rows.plain:
-                frame, counts = repair.repaired(frame, wanted, lists, html_entities)
-            yield replace(rows, frame=frame, encoding=encoding, repaired=Counter(rows.repaired) + counts)
+        for block in READERS[file_format](content, ask):
+            if isinstance(block, Lines):
+                yield Part(block, ask, encoding)
+            else:
+                yield _mended(block, ask, encoding)
     except Unreadable as error:
         yield faulty(0, str(error.args[0]), wanted)
+
+
+def _mended(rows: Rows, ask: Ask, encoding: str | None) -> Rows:
+    frame, counts = rows.frame, Counter[str]()
+    html_entities = ask.source is not None and ask.source.html_entities
+    if html_entities or not rows.plain:
+        frame, counts = repair.repaired(frame, ask.wanted, ask.lists, html_entities)
+    return replace(rows, frame=frame, encoding=encoding, repaired=Counter(rows.repaired) + counts)

@@ -32,6 +32,7 @@ from pipeline.ingest.formats.block import (
 )
 from pipeline.ingest.formats.content import Content
 from pipeline.ingest.formats.documents import Element, Reader, is_document
+from pipeline.ingest.formats.lines import Lines
 
 HEAD_BYTES = 2**18
 RAW_CONTROL = re.compile(r"[\x00-\x1f]")
@@ -48,8 +49,8 @@ class Fault(NamedTuple):
     field: str = RECORD
 
 
-def read(content: Content, ask: Ask) -> Iterator[Rows]:
-    """Rows of a file of JSON; see the module's docstring."""
+def read(content: Content, ask: Ask) -> Iterator[Rows | Lines]:
+    """Rows of a file of JSON, or its lines for ``of_lines``; see the module's docstring."""
     head, whole = start_of(content)
     return _elements(content, ask) if is_document(head, whole) else _lines(content, ask)
 
@@ -64,24 +65,29 @@ def start_of(content: Content) -> tuple[str, bool]:
     return head.decode("utf-8", "replace"), content.whole
 
 
-def _lines(content: Content, ask: Ask) -> Iterator[Rows]:
+def _lines(content: Content, ask: Ask) -> Iterator[Rows | Lines]:
     number = 1
-    for data, first, after, too_long in text_lines.blocks(content):
-        number = after
-        if too_long:
-            yield faulty(first, "row_too_large", ask.wanted, data.decode("utf-8", "replace"))
-            continue
-        if b"\r" in data:
-            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if not data.isascii() and MARK in data:  # files put together
-            data = data.replace(b"\n" + MARK, b"\n").removeprefix(MARK)
-        lines = data.split(b"\n")
-        yield parsed(lines, range(first, first + len(lines)), ask)
+    for lines in text_lines.blocks(content):
+        number = lines.after
+        yield lines
     if not content.whole:
         yield faulty(number, "unreadable_file", ask.wanted)
 
 
-def _elements(content: Content, ask: Ask) -> Iterator[Rows]:
+def of_lines(block: Lines, ask: Ask) -> Rows:
+    """Rows of lines that each hold an object."""
+    data, first, _, too_long = block
+    if too_long:
+        return faulty(first, "row_too_large", ask.wanted, data.decode("utf-8", "replace"))
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if not data.isascii() and MARK in data:  # files put together
+        data = data.replace(b"\n" + MARK, b"\n").removeprefix(MARK)
+    lines = data.split(b"\n")
+    return parsed(lines, range(first, first + len(lines)), ask)
+
+
+def _elements(content: Content, ask: Ask) -> Iterator[Rows | Lines]:
     number, size = 1, 0
     held: list[Element] = []
 
