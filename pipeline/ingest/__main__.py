@@ -42,7 +42,7 @@ MOST_WORKERS = 4
 START_BYTES = 2**26
 """To be read before others are called in: they take a second to come."""
 
-SHARED_BYTES = 2**26
+SHARED_BYTES = 2**28
 """A file of lines from this size on is read by all workers at once."""
 
 BATCH_BYTES = 2**24
