@@ -1,9 +1,9 @@
 """Who does a stage's work: this process alone, or processes beside it.
 
-    with Workers(count=2) as workers:
-        workers.start()
-        for result in workers.in_order(workers.submit(function, item) for item in items):
-            …
+with Workers(count=2) as workers:
+    workers.start()
+    for result in workers.in_order(workers.submit(function, item) for item in items):
+        …
 """
 
 import contextlib

@@ -60,9 +60,7 @@ def run(params: Params, progress: Progress) -> Report:
     parsed = [
         Shard(file, key, cache.folder / key) for file in found.files for key in [_key(file, ingest, code)]
     ]
-    missing = [
-        Work(shard.file, shard.key, ingest.limits) for shard in parsed if cache.get(shard.key) is None
-    ]
+    missing = [Work(shard.file, shard.key, ingest.limits) for shard in parsed if cache.get(shard.key) is None]
     with Workers(min(cores(), MOST_WORKERS)) as workers:
         _read(missing, workers, progress)
         progress.update(len(parsed), len(parsed), "files")

@@ -64,9 +64,7 @@ class Index:
                 unknown[path] = stamp
         # Threads: hashing a block of a file leaves the interpreter to others.
         with ThreadPoolExecutor(cores()) as threads:
-            for (path, stamp), digest in zip(
-                unknown.items(), threads.map(file_digest, unknown), strict=True
-            ):
+            for (path, stamp), digest in zip(unknown.items(), threads.map(file_digest, unknown), strict=True):
                 found[path] = Seen(stamp, digest)
         self.hashed += len(unknown)
         settled = {

@@ -113,11 +113,6 @@ def check(rows: Rows, shard: str, source: Source | None) -> Checked:
     good = frame.filter(~pl.col("faulty")).sort(LINE)
     content = _digests(good, [*RECORD_SCHEMA, "task_label"])
     same = _digests(good, ["task", "input", "target", "split"])
-    grouped = good["group_id"].is_not_null().to_list()
-    group = [
-        of_group if has else own
-        for of_group, own, has in zip(_digests(good, ["group_id"]), content, grouped, strict=True)
-    ]
     records = good.with_columns(
         pl.col("sample_id").fill_null(pl.Series(content, dtype=pl.Binary).bin.encode("hex")),
         pl.col("source").fill_null(shard),
@@ -132,7 +127,7 @@ def check(rows: Rows, shard: str, source: Source | None) -> Checked:
         pl.col("fault").str.split(" ").list.get(1).alias("reason"),
         pl.Series("raw", rows.raw(bad["index"].to_list()), dtype=pl.String),
     ).sort("line")
-    keys = Keys.of(good.select("task", "split"), same, content, group)
+    keys = Keys.of(good.select("task", "split"), same, content, _groups(good, content))
     return Checked(records, keys, quarantine, int(good["guessed"].sum()))
 
 
@@ -218,13 +213,24 @@ def _whole(pattern: str) -> str:
 
 def _digests(frame: pl.DataFrame, columns: list[str]) -> list[bytes]:
     """First 16 bytes of SHA-256 over the values of each row, each with its length before it."""
-
-    def parts(name: str) -> pl.Expr:
+    parts: list[pl.Expr] = []
+    for name in columns:
         text = pl.col(name)
         if frame.schema[name] == pl.List(pl.String):
             element = pl.element()
             text = text.list.eval(pl.concat_str(element.str.len_bytes(), pl.lit(":"), element)).list.join("")
-        return pl.concat_str(text.str.len_bytes(), pl.lit(":"), text).fill_null("-")
+        of_value = [text.str.len_bytes().cast(pl.String), pl.lit(":"), text]
+        # A string of its own for each value would be one more copy of all texts.
+        parts += [pl.concat_str(of_value).fill_null("-")] if frame[name].null_count() else of_value
+    joined = frame.select(pl.concat_str(parts).cast(pl.Binary)).to_series()
+    return [hashlib.sha256(value).digest()[:16] for value in joined.to_list()]
 
-    joined = frame.select(pl.concat_str(*map(parts, columns)).cast(pl.Binary)).to_series()
-    return [hashlib.sha256(value).digest()[:16] for value in joined]
+
+def _groups(frame: pl.DataFrame, content: list[bytes]) -> list[bytes]:
+    """The digest of each row's group, or of its content where it has none."""
+    named = frame.select("group_id").drop_nulls().unique()
+    of_group = dict(zip(named["group_id"].to_list(), _digests(named, ["group_id"]), strict=True))
+    return [
+        own if group is None else of_group[group]
+        for group, own in zip(frame["group_id"].to_list(), content, strict=True)
+    ]

@@ -242,6 +242,10 @@ def _parquet(path: Path, schema: pl.Schema) -> pq.ParquetWriter:
     columns = _arrow(schema.to_frame()).schema
     repeated = [name for name in columns.names if name in REPEATED]
     return pq.ParquetWriter(
-        path, columns, compression="zstd", compression_level=1, use_dictionary=repeated, write_statistics=False
+        path,
+        columns,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=repeated,
+        write_statistics=False,
     )
-

@@ -83,7 +83,7 @@ def of_lines(block: Lines, ask: Ask) -> Rows:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if not data.isascii() and MARK in data:  # files put together
         data = data.replace(b"\n" + MARK, b"\n").removeprefix(MARK)
-    lines = data.split(b"\n")
+    lines = data.removesuffix(b"\n").split(b"\n")
     return parsed(lines, range(first, first + len(lines)), ask)
 
 

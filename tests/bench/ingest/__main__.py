@@ -97,13 +97,13 @@ def measure_all(folder: Path, size: Size) -> Measured:
 
 def _peer(folder: Path, project: Project, each: int) -> Result:
     """What pandas did with some files; ends the program where it found something else in them."""
-    files = [
-        f"{number:03}.jsonl" for number in range(10, 10 + max(1, min(FILES - 10, PEER_RECORDS // each)))
-    ]
+    files = [f"{number:03}.jsonl" for number in range(10, 10 + max(1, min(FILES - 10, PEER_RECORDS // each)))]
     target = folder / "pandas"
     target.mkdir()
     read = measure(
-        "tests.bench.ingest.peer:read", files=[str(project.inbox / name) for name in files], folder=str(target)
+        "tests.bench.ingest.peer:read",
+        files=[str(project.inbox / name) for name in files],
+        folder=str(target),
     )
     rows = len(files) * each
     bad, again = rows // made.MISSING, rows // made.REPEATED

@@ -66,9 +66,7 @@ def _block(first: int, count: int) -> pl.DataFrame:
     same = ("task", "task_type", "input", "target", "answer_choices")
     return frame.with_columns(
         pl.when(again).then(pl.col(name).shift(1)).otherwise(name).alias(name) for name in same
-    ).select(
-        pl.when(missing).then(None).otherwise("input").alias("input"), pl.exclude("input", "number")
-    )
+    ).select(pl.when(missing).then(None).otherwise("input").alias("input"), pl.exclude("input", "number"))
 
 
 @cache

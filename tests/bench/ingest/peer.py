@@ -13,7 +13,17 @@ from pipeline.records import CHOICE_TASK_TYPES, LANGUAGE_TAG, SPLITS, TASK_NAME,
 from tests.bench.children import Result
 
 CHUNK = 50_000
-FIELDS = ("sample_id", "task", "task_type", "input", "target", "answer_choices", "group_id", "language", "source")
+FIELDS = (
+    "sample_id",
+    "task",
+    "task_type",
+    "input",
+    "target",
+    "answer_choices",
+    "group_id",
+    "language",
+    "source",
+)
 
 
 def read(files: Sequence[str], folder: str) -> Result:
@@ -37,7 +47,9 @@ def read(files: Sequence[str], folder: str) -> Result:
                 if key[0] not in best or best[key[0]][0] > key[1]:
                     best[key[0]] = (key[1], rows + at)
             table = pa.Table.from_pandas(good.assign(line=good.index + 1), preserve_index=False)
-            writer = writer or pq.ParquetWriter(f"{folder}/{number}.parquet", table.schema, compression="zstd")
+            writer = writer or pq.ParquetWriter(
+                f"{folder}/{number}.parquet", table.schema, compression="zstd"
+            )
             writer.write_table(table.cast(writer.schema))
             bad.assign(reason=faults[faults.notna()]).to_json(
                 f"{folder}/{number}-{rows}.jsonl", orient="records", lines=True
@@ -98,8 +110,6 @@ def _faults(frame: Any) -> Any:
 def _digests(frame: Any, columns: Iterable[str]) -> list[bytes]:
     values = [frame[name].tolist() for name in columns]
     return [
-        hashlib.sha256("".join(f"{len(str(each))}:{each}" for each in row).encode()).digest()[:16]
+        hashlib.sha256("\0".join(map(str, row)).encode()).digest()[:16]
         for row in zip(*values, strict=True)
     ]
-
-
