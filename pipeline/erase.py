@@ -15,6 +15,7 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import accumulate, groupby
@@ -181,9 +182,7 @@ def raw_files(finder: Finder, params: Params) -> tuple[list[RawFile], list[str]]
         if rewritten.rows:
             found.append(RawFile(path, shard, rewritten))
         elif kind is None or kind.format in ("notes", "xml"):  # its text may name whom no field names
-            text = (
-                data if kind is None else b"".join(Content(data, kind.compression, WITHOUT_LIMITS).pieces())
-            )
+            text = data if kind is None else _inflated(data, kind)
             if b"\0" in text[:4096] or finder.mentions(text.decode("utf-8", "replace")):
                 unreadable.append(shard)
     return found, sorted(unreadable)
@@ -236,6 +235,15 @@ def _as_text(data: bytes, names: set[str]) -> formats.Kind | None:
     records = whole if isinstance(whole, list) else [whole]
     is_record = any(isinstance(each, dict) and not each.keys().isdisjoint(known) for each in records)
     return formats.Kind("jsonl", compression) if is_record else None
+
+
+def _inflated(data: bytes, kind: formats.Kind) -> bytes:
+    """Content as far as it can be read."""
+    pieces = []
+    with suppress(Unreadable):
+        for piece in Content(data, kind.compression, WITHOUT_LIMITS).pieces():
+            pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _decompressed(data: bytes, compression: str | None) -> bytes:

@@ -112,6 +112,7 @@ class Reader:
         return size > 0
 
     def _element(self) -> Element:
+        self._peek()
         while True:
             try:
                 value, end, strict = self._decoded()
@@ -192,6 +193,8 @@ def is_document(head: str, whole: bool) -> bool:
     text = head.strip("\ufeff \t\r\n")
     lines = [line for line in re.split(r"[\r\n]+", text, maxsplit=4) if line.strip()]
     ended = lines if whole else lines[:-1]
+    if text.startswith("\x1e"):
+        return True
     if text.startswith("["):
         return text[1:].lstrip()[:1] in ("{", "]") and not (
             len(lines) > 1 and _is_json(lines[0]) and _is_object(lines[1])

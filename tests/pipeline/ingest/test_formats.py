@@ -1,11 +1,10 @@
 """JSON and CSV in every layout, encoding and compression, and what is too absurd to be read."""
 
 import gzip
-import io
 import json
-import os
 import random
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,8 @@ import zstandard
 
 from pipeline.ingest import formats
 from pipeline.ingest.formats import lines
-from pipeline.params import Limits
-from tests.pipeline.ingest.reading import blocks, encoding, faults, frame, raw, repaired, values
+from pipeline.params import Limits, Source
+from tests.pipeline.ingest.reading import blocks, encoding, faults, frame, raw, values
 
 THREE = [{"input": f"text {n}", "target": "t", "meta": {"a": [n, {}]}} for n in range(3)]
 TEXTS = [row["input"] for row in THREE]
@@ -34,7 +33,7 @@ LAYOUTS = {
     "array with a mark": "\ufeff" + json.dumps(THREE),
     "lines": LINES.decode(),
     "lines of old Macs": LINES.decode().replace("\n", "\r"),
-    "mixed line ends": LINES.decode().replace("\n", "\r\n", 1).replace('1"', '1"\t', 0),
+    "mixed line ends": LINES.decode().replace("\n", "\r\n", 1),
     "no last line end": LINES.decode().rstrip(),
 }
 
@@ -125,8 +124,8 @@ REFUSED = [
     ("{'input': 'a'}", "record", "not_json"),
     ('{"input": "a",}', "record", "not_json"),
     ('{"input": "a"', "record", "not_json"),
-    ('{"input": %s1%s}' % ("[" * 70, "]" * 70), "record", "too_deep"),
-    ('{"input": %s1%s}' % ("[" * 5000, "]" * 5000), "record", "too_deep"),
+    ('{"input": ' + "[" * 70 + "]" * 70 + "}", "record", "too_deep"),
+    ('{"input": ' + "[" * 5000 + "]" * 5000 + "}", "record", "too_deep"),
     ('{"input": "a", "x": %s}' % ('{"x":' * 10**5), "record", "too_deep"),
     ('{"input": "\\ud83d", "x": NaN}', "input", "not_text"),
 ]
@@ -146,8 +145,6 @@ def test_brackets_in_texts_are_no_nesting() -> None:
 
 
 def test_names_with_a_dot_reach_into_objects() -> None:
-    from pipeline.params import Source
-
     source = Source(match="*", fields={"input": "note.text", "group_id": "who.id.value"})
     rows = [
         {"note": {"text": "a"}, "who": {"id": {"value": 7}}},
@@ -263,11 +260,10 @@ DIALECTS = {
     "backslashes": 'input,target\n"a, \\"b\\"",t\n',
     "excel": 'sep=;\ninput;target\n"a, ""b""";t\n',
     "mark": '\ufeffinput,target\n"a, ""b""",t\n',
-    "quoted header": '"input" , "target"\n"a, ""b""",t\n',
 }
 
 
-@pytest.mark.parametrize("dialect", [name for name in DIALECTS if name != "quoted header"])
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_every_dialect_of_csv(dialect: str) -> None:
     data = DIALECTS[dialect].encode()
     assert values(data, "a.csv") == ['a, "b"']
@@ -275,7 +271,7 @@ def test_every_dialect_of_csv(dialect: str) -> None:
 
 
 def test_a_backslash_stays_where_it_escapes_nothing() -> None:
-    data = 'input,target\n"C:\\new, ""b""",t\n"x\\",t\n'.encode()
+    data = b'input,target\n"C:\\new, ""b""",t\n"x\\",t\n'
     assert values(data, "a.csv") == ['C:\\new, "b"', "x\\"]
 
 
@@ -313,8 +309,10 @@ def test_a_table_may_not_have_any_number_of_columns() -> None:
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
-def test_a_bomb_is_stopped_before_it_fills_the_memory(compress: object, tmp_path: Path) -> None:
-    part = compress(b'{"input": "a"}\n' + bytes(2**24))  # type: ignore[operator]
+def test_a_bomb_is_stopped_before_it_fills_the_memory(
+    compress: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    part = compress(b'{"input": "a"}\n' + bytes(2**24))
     path = tmp_path / "bomb.jsonl.gz"
     path.write_bytes(part * 40)
     tracemalloc.start()
@@ -337,7 +335,7 @@ def test_a_file_is_read_in_bounded_memory(tmp_path: Path) -> None:
     with path.open("wb") as file:
         for _ in range(50_000):
             file.write(line)
-    size = os.path.getsize(path)
+    size = path.stat().st_size
     tracemalloc.start()
     count = largest = 0
     for rows in formats.read(path, formats.Kind("jsonl", None), ["input", "target"], []):
@@ -346,7 +344,5 @@ def test_a_file_is_read_in_bounded_memory(tmp_path: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 50_000
-    assert largest < 34 * 2**20
+    assert largest < 34 * 2**20  # polars' own memory is not traced
     assert peak < size * 0.9
-    assert io.BytesIO  # polars' own memory is not traced; the frame's size stands for it
-    assert repaired(line, "a.jsonl") == {}
