@@ -13,12 +13,14 @@ import gzip
 import io
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 import zstandard
@@ -28,13 +30,17 @@ from pipeline.digests import file_digest
 from pipeline.errors import InputError, PipelineError
 from pipeline.ingest import formats
 from pipeline.ingest.formats import LINE, REASON
+from pipeline.ingest.formats.block import Unreadable
+from pipeline.ingest.formats.content import Content
 from pipeline.ingest.rows import field_names
-from pipeline.params import Params, Source
+from pipeline.params import Limits, Params, Source
 from pipeline.records import RECORD_SCHEMA
 
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 PARQUET = b"PAR1"
 SHARD_DIGITS = 16
+WITHOUT_LIMITS = Limits(file_bytes=2**62, ratio=2**31, row_bytes=2**31, depth=2**31, columns=2**31)
+"""Whatever ingest would not take may hold the patient's text all the same."""
 
 
 @dataclass(frozen=True)
@@ -81,28 +87,28 @@ class Finder:
             return self._in_parquet(data)
         names = {name for each in self.mappings for names in field_names(each).values() for name in names}
         found = _as_text(data, names)
-        if found is None:
-            return False
-        file_format, compression = found
-        return any(self._rows(data, file_format, compression, each)[1] for each in self.mappings)
+        return any(
+            self._rows(data, kind, each)[1]
+            for each in self.mappings
+            if (kind := formats.kind("", each) or found) is not None
+        )
 
     def without(self, data: bytes, name: str, mapping: Source | None) -> Rewritten:
         """A raw file of this name without the group's rows. Raises PipelineError where some stay."""
-        kind = formats.kind(name)
+        kind = formats.kind(name, mapping)
         if kind is None:
             return Rewritten(0, data)
-        rows, removed = self._rows(data, *kind, mapping)
+        rows, removed = self._rows(data, kind, mapping)
         if not removed:
             return Rewritten(0, data)
         height = rows.frame.height
         if len(removed) == height:
             return Rewritten(height, None)
-        try:
-            kept = _kept(_decompressed(data, kind[1]), kind[0], rows, set(removed))
-        except (OSError, EOFError, zstandard.ZstdError, ValueError):
+        kept = _kept(Content(data, kind.compression, WITHOUT_LIMITS), kind.format, rows, set(removed))
+        if kept is None:
             return Rewritten(height, None, whole=True)
-        packed = _compressed(kept, kind[1])
-        if self._rows(packed, *kind, mapping)[1]:
+        packed = _compressed(kept, kind.compression)
+        if self._rows(packed, kind, mapping)[1]:
             raise PipelineError(
                 "erase: a file still holds the group after it was rewritten: remove it by hand"
             )
@@ -113,12 +119,13 @@ class Finder:
         return re.search(rf"(?<!\w){re.escape(self.group)}(?!\w)", text) is not None
 
     def _rows(
-        self, data: bytes, file_format: str, compression: str | None, mapping: Source | None
+        self, data: bytes, kind: formats.Kind, mapping: Source | None
     ) -> tuple[formats.Rows, list[int]]:
         """The rows of a raw file, and the indices of those that are the group's."""
         names = field_names(mapping)
         wanted = list(dict.fromkeys(name for alternatives in names.values() for name in alternatives))
-        rows = formats.read(data, file_format, compression, wanted, names["answer_choices"])
+        lists = names["answer_choices"]
+        rows = _whole(formats.read(data, kind, wanted, lists, source=mapping, limits=WITHOUT_LIMITS))
         default = (mapping.defaults if mapping else {}).get("group_id")
         group = pl.coalesce(
             pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)) for name in names["group_id"]
@@ -149,7 +156,7 @@ class Finder:
                     return True
         except (pyarrow.ArrowException, pl.exceptions.PolarsError, OSError, ValueError):
             return False
-        return any(self._rows(data, "parquet", None, each)[1] for each in self.mappings)
+        return any(self._rows(data, formats.Kind("parquet", None), each)[1] for each in self.mappings)
 
 
 @dataclass(frozen=True)
@@ -168,15 +175,16 @@ def raw_files(finder: Finder, params: Params) -> tuple[list[RawFile], list[str]]
     for path in _inbox():
         data = path.read_bytes()
         shard = file_digest(path)[:SHARD_DIGITS]
-        if formats.kind(path.name) is None:
-            if b"\0" in data[:4096] or finder.mentions(data.decode("utf-8", "replace")):
-                unreadable.append(shard)
-            continue
         below = path.relative_to(paths.INBOX)
         mapping = next((source for source in params.ingest.sources if below.match(source.match)), None)
+        kind = formats.kind(path.name, mapping)
         rewritten = finder.without(data, path.name, mapping)
         if rewritten.rows:
             found.append(RawFile(path, shard, rewritten))
+        elif kind is None or kind.format in ("notes", "xml"):  # its text may name whom no field names
+            text = data if kind is None else _inflated(data, kind)
+            if b"\0" in text[:4096] or finder.mentions(text.decode("utf-8", "replace")):
+                unreadable.append(shard)
     return found, sorted(unreadable)
 
 
@@ -203,28 +211,39 @@ def _included(params: Params) -> Iterable[Path]:
     return (path for path in _inbox() if any(fnmatchcase(path.name, each) for each in params.ingest.include))
 
 
-def _as_text(data: bytes, names: set[str]) -> tuple[str, str | None] | None:
+def _as_text(data: bytes, names: set[str]) -> formats.Kind | None:
     """Format and compression of a raw file by its content, or None where it can be no file of records,
     whose fields have ``names``."""
     compression = next((name for magic, name in MAGIC.items() if data.startswith(magic)), None)
     try:
         content = _decompressed(data, compression)
     except (OSError, EOFError, zstandard.ZstdError):
-        return ("jsonl", compression)  # cut short: what can be read of it decides
+        return formats.Kind("jsonl", compression)  # cut short: what can be read of it decides
     if b"\0" in content[:4096] and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return None
     first = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         first = content[2:].replace(b"\0", b"").lstrip()[:1]
     if first not in (b"{", b"["):
-        return "csv", compression
+        return formats.Kind("csv", compression)
     try:
         whole = json.loads(content)
     except ValueError:
-        return "jsonl", compression
+        return formats.Kind("jsonl", compression)
     # A report is one document over many lines; a line of its own may be a record.
-    is_record = isinstance(whole, dict) and not whole.keys().isdisjoint(names | RECORD_SCHEMA.keys())
-    return ("jsonl", compression) if is_record else None
+    known = names | RECORD_SCHEMA.keys()
+    records = whole if isinstance(whole, list) else [whole]
+    is_record = any(isinstance(each, dict) and not each.keys().isdisjoint(known) for each in records)
+    return formats.Kind("jsonl", compression) if is_record else None
+
+
+def _inflated(data: bytes, kind: formats.Kind) -> bytes:
+    """Content as far as it can be read."""
+    pieces = []
+    with suppress(Unreadable):
+        for piece in Content(data, kind.compression, WITHOUT_LIMITS).pieces():
+            pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _decompressed(data: bytes, compression: str | None) -> bytes:
@@ -243,13 +262,37 @@ def _compressed(data: bytes, compression: str | None) -> bytes:
     return zstandard.ZstdCompressor().compress(data) if compression == "zstd" else data
 
 
-def _kept(content: bytes, file_format: str, rows: formats.Rows, removed: set[int]) -> bytes:
-    """What stays of a decompressed file, in UTF-8, without the rows of these indices."""
-    if file_format == "parquet":
-        return _kept_parquet(content, removed)
-    if rows.encoding in ("utf-16", "gb18030", "cp1252"):
-        content = content.decode(rows.encoding).encode()
-    lines = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="").readlines()
+def _whole(blocks: Iterator[formats.Rows]) -> formats.Rows:
+    """All rows of a file as one block."""
+    each = list(blocks)
+    starts = list(accumulate((rows.frame.height for rows in each), initial=0))
+
+    def raw(indices: Sequence[int]) -> list[str]:
+        found = []
+        for index in indices:
+            at = bisect_right(starts, index) - 1
+            found += each[at].raw([index - starts[at]])
+        return found
+
+    by_line = all(rows.by_line for rows in each if rows.frame.height)
+    return formats.Rows(pl.concat(rows.frame for rows in each), raw, each[-1].encoding, by_line=by_line)
+
+
+def _kept(content: Content, file_format: str, rows: formats.Rows, removed: set[int]) -> bytes | None:
+    """What stays of a file, in UTF-8, without the rows of these indices; None where nothing can be
+    taken out of it: it is damaged, or its records are no lines."""
+    try:
+        if file_format == "parquet":
+            return _kept_parquet(content.file(), removed)
+        if not content.whole:
+            return None
+        text = b"".join(content.utf8()).decode("utf-8", "surrogateescape")
+    except (OSError, ValueError, Unreadable):
+        return None
+    if not rows.by_line:
+        stay = [at for at in range(rows.frame.height) if at not in removed]
+        return "\n".join(rows.raw(stay)).encode() if file_format == "jsonl" else None
+    lines = io.StringIO(text, newline="").readlines()
     numbers: list[Any] = rows.frame[LINE].to_list()
     gone: set[int] = set()
     for at in removed:
@@ -260,11 +303,12 @@ def _kept(content: bytes, file_format: str, rows: formats.Rows, removed: set[int
     return "".join(kept).encode("utf-8", "surrogateescape")
 
 
-def _kept_parquet(content: bytes, removed: set[int]) -> bytes:
+def _kept_parquet(content: BinaryIO, removed: set[int]) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
-    table = pyarrow.parquet.read_table(io.BytesIO(content))
+    with content:
+        table = pyarrow.parquet.read_table(content)
     stay = pyarrow.array([row not in removed for row in range(table.num_rows)])
     target = io.BytesIO()
     pyarrow.parquet.write_table(table.filter(stay), target)

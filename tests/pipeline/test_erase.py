@@ -45,8 +45,8 @@ def jsonl(rows: list[dict[str, Any]], end: str = "\n") -> bytes:
 def ids(data: bytes, name: str) -> list[str]:
     kind = formats.kind(name)
     assert kind is not None
-    found = formats.read(data, *kind, ["sample_id", "input"], [])
-    return found.frame["sample_id"].to_list()
+    blocks = formats.read(data, kind, ["sample_id", "input"], [])
+    return [each for rows in blocks for each in rows.frame["sample_id"]]
 
 
 def table(rows: list[dict[str, Any]]) -> bytes:

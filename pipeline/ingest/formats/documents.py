@@ -112,6 +112,7 @@ class Reader:
         return size > 0
 
     def _element(self) -> Element:
+        self._peek()
         while True:
             try:
                 value, end, strict = self._decoded()
@@ -179,8 +180,8 @@ class Reader:
         return Element(text, reason=reason)
 
 
-def _ran_out(error: json.JSONDecodeError, length: int, margin: int = RAN_OUT) -> bool:
-    return error.pos >= length - margin or error.msg.startswith("Unterminated string")
+def _ran_out(error: json.JSONDecodeError, length: int) -> bool:
+    return error.pos >= length - RAN_OUT or error.msg.startswith("Unterminated string")
 
 
 def is_document(head: str, whole: bool) -> bool:
@@ -192,6 +193,8 @@ def is_document(head: str, whole: bool) -> bool:
     text = head.strip("\ufeff \t\r\n")
     lines = [line for line in re.split(r"[\r\n]+", text, maxsplit=4) if line.strip()]
     ended = lines if whole else lines[:-1]
+    if text.startswith("\x1e"):
+        return True
     if text.startswith("["):
         return text[1:].lstrip()[:1] in ("{", "]") and not (
             len(lines) > 1 and _is_json(lines[0]) and _is_object(lines[1])
@@ -199,9 +202,11 @@ def is_document(head: str, whole: bool) -> bool:
     if not text.startswith("{") or any(map(_is_object, ended[:2])):
         return False
     try:
-        LENIENT.raw_decode(text)
+        STRICT.raw_decode(text)
     except json.JSONDecodeError as error:
-        return len(lines) > whole and _ran_out(error, len(text), 0 if whole else RAN_OUT)
+        # What the second line goes on with belongs to the first.
+        second = len(text) if len(lines) < 2 else text.index(lines[1], len(lines[0])) + 1
+        return error.pos >= second or (not whole and _ran_out(error, len(text)))
     except RecursionError:
         return False
     return True

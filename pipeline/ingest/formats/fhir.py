@@ -62,7 +62,7 @@ def _document(content: Content, ask: Ask) -> Iterator[Element]:
 
 
 def _lines(content: Content, ask: Ask) -> Iterator[Element]:
-    for data, _, too_long in text_lines.blocks(content):
+    for data, _, _, too_long in text_lines.blocks(content):
         for line in data.decode("utf-8", "surrogateescape").replace("\r", "\n").split("\n"):
             if too_long or len(line) > ask.limits.row_bytes:
                 yield Element(line, reason="row_too_large")

@@ -103,8 +103,11 @@ def _elements(content: Content, ask: Ask) -> Iterator[Rows | Lines]:
             yield block()
             number, size = number + len(held), 0
             held.clear()
-    if not content.whole and held and held[-1].reason:
-        held.pop()  # the one that was cut off
+    if not content.whole:
+        if held and not held[-1].text:
+            held.pop()  # that the array did not end
+        if held and held[-1].reason:
+            held.pop()  # the element that was cut
     yield block()
     if not content.whole:
         yield faulty(number + len(held), "unreadable_file", ask.wanted, by_line=False)
@@ -215,6 +218,7 @@ def _values(
     frame = None
     if whole is not None:
         frame = whole if not unread else _aligned([(tuple(readable), whole)], columns, len(lines))
+        frame = _with_paths(frame, ask.wanted, heads)
         suspects: Iterable[int] = _suspects(frame, texts, ask).arg_true()
     else:
         suspects = readable
@@ -229,12 +233,12 @@ def _values(
     if frame is None:
         likely = [(at, renewed.get(at) or lines[at]) for at in readable if at not in faults]
         read = list(_parse_by_halves(likely, columns))
-        frame = _aligned(read, columns, len(lines))
+        frame = _with_paths(_aligned(read, columns, len(lines)), ask.wanted, heads)
         good = {at for indices, _ in read for at in indices}
         faults |= {at: Fault("not_json") for at, _ in likely if at not in good}
     else:
         renewed = {}
-    return _with_paths(frame, ask.wanted, heads), faults, len(renewed.keys() - faults.keys())
+    return frame, faults, len(renewed.keys() - faults.keys())
 
 
 def _with_paths(frame: pl.DataFrame, wanted: Sequence[str], heads: Iterable[str]) -> pl.DataFrame:

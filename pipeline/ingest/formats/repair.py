@@ -59,7 +59,7 @@ def _odd(column: pl.Series, html_entities: bool) -> pl.Series:
 
 def _within_json(text: str, html_entities: bool, counts: Counter[str]) -> str:
     try:
-        values = json.loads(text)
+        values = json.loads(text, strict=False)  # polars leaves control characters as they are
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, list):
