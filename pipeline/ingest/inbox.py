@@ -30,7 +30,7 @@ class File:
 
 @dataclass(frozen=True)
 class Inbox:
-    """``files``: distinct ones that ``ingest.include`` lets in, by digest; ``ignored``: how many it does not."""
+    """``files``: distinct ones that ``ingest.include`` lets in, by digest; ``ignored``: number of others."""
 
     files: list[File]
     ignored: int

@@ -55,6 +55,9 @@ QUARANTINE_SCHEMA = pl.Schema(
     {"shard": pl.String, "line": pl.Int64, "field": pl.String, "reason": pl.String, "raw": pl.String}
 )
 
+SAME = ["task", "input", "target", "split"]
+"""Records that are equal in these are duplicates."""
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -111,8 +114,9 @@ def check(rows: Rows, shard: str, source: Source | None) -> Checked:
     )
     frame = frame.with_columns(_faults(names)).with_columns(faulty=pl.col("fault").is_not_null())
     good = frame.filter(~pl.col("faulty")).sort(LINE)
-    content = _digests(good, [*RECORD_SCHEMA, "task_label"])
-    same = _digests(good, ["task", "input", "target", "split"])
+    same = _digests(good, SAME)
+    # Equal records are the same and have an equal rest: the texts, which are long, are read once.
+    content = _digests(good, [name for name in (*RECORD_SCHEMA, "task_label") if name not in SAME], same)
     records = good.with_columns(
         pl.col("sample_id").fill_null(pl.Series(content, dtype=pl.Binary).bin.encode("hex")),
         pl.col("source").fill_null(shard),
@@ -211,19 +215,22 @@ def _whole(pattern: str) -> str:
     return rf"\A(?:{pattern})\z"
 
 
-def _digests(frame: pl.DataFrame, columns: list[str]) -> list[bytes]:
-    """First 16 bytes of SHA-256 over the values of each row, each with its length before it."""
+def _digests(frame: pl.DataFrame, columns: list[str], before: list[bytes] | None = None) -> list[bytes]:
+    """First 16 bytes of SHA-256 over the values of each row, each with its length before it; over
+    ``before`` (a value of equal length for each row) first."""
     parts: list[pl.Expr] = []
     for name in columns:
         text = pl.col(name)
         if frame.schema[name] == pl.List(pl.String):
-            element = pl.element()
-            text = text.list.eval(pl.concat_str(element.str.len_bytes(), pl.lit(":"), element)).list.join("")
+            text = text.list.join("\0")  # which no choice holds
         of_value = [text.str.len_bytes().cast(pl.String), pl.lit(":"), text]
         # A string of its own for each value would be one more copy of all texts.
         parts += [pl.concat_str(of_value).fill_null("-")] if frame[name].null_count() else of_value
     joined = frame.select(pl.concat_str(parts).cast(pl.Binary)).to_series()
-    return [hashlib.sha256(value).digest()[:16] for value in joined.to_list()]
+    values = joined.to_list()
+    if before is not None:
+        values = [first + value for first, value in zip(before, values, strict=True)]
+    return [hashlib.sha256(value).digest()[:16] for value in values]
 
 
 def _groups(frame: pl.DataFrame, content: list[bytes]) -> list[bytes]:

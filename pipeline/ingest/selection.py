@@ -5,6 +5,7 @@ records at once only a mask is held; keys are read shard by shard, as often as n
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +49,7 @@ def choose(shards: Sequence[Shard], cap: int | None) -> Selection:
     if cap:
         kept = unique.copy()
         _draw(shards, kept, cap)
-    each = list(zip(starts[:-1], starts[1:], strict=True))
+    each = list(pairwise(starts.tolist()))
     return Selection([unique[start:end] for start, end in each], [kept[start:end] for start, end in each])
 
 
@@ -56,7 +57,7 @@ def _numbered(shards: Sequence[Shard]) -> Iterator[tuple[Shard, slice, Array]]:
     """Keys with the numbers their records have among all."""
     start = 0
     for shard in shards:
-        for keys in shard.keys():
+        for keys in shard.read_keys():
             yield shard, slice(start, start + len(keys)), keys
             start += len(keys)
 
@@ -83,7 +84,8 @@ def _repeated(shards: Sequence[Shard], bits: int, part: int) -> Numbers:
     same, content = keys["same"], keys["content"]
     order = np.lexsort((number, content[:, 1], content[:, 0], same[:, 1], same[:, 0]))
     same, number = same[order], number[order]
-    return number[1:][(same[1:] == same[:-1]).all(axis=1)]
+    leave: Numbers = number[1:][(same[1:] == same[:-1]).all(axis=1)]
+    return leave
 
 
 def _of_part(digests: Numbers, bits: int, part: int) -> Numbers:
@@ -92,7 +94,8 @@ def _of_part(digests: Numbers, bits: int, part: int) -> Numbers:
 
 def _is_in(values: Numbers, ordered: Numbers) -> Mask:
     at = np.searchsorted(ordered, values).clip(max=ordered.size - 1)
-    return ordered[at] == values
+    found: Mask = ordered[at] == values
+    return found
 
 
 def _draw(shards: Sequence[Shard], kept: Mask, cap: int) -> None:

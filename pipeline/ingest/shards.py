@@ -34,7 +34,7 @@ from pipeline.workers import Here, Workers
 
 RECORDS, QUARANTINE, KEYS, FACTS = "records.parquet", "quarantine.parquet", "keys.bin", "facts.json"
 
-REPEATED = ["task", "task_type", "language", "source", "split", "task_label", "shard", "group_id"]
+REPEATED = ["task", "task_type", "language", "source", "split", "task_label", "shard", "reason", "field"]
 """Columns whose values stand in a dictionary; it would only cost time for texts, which differ."""
 
 
@@ -66,7 +66,7 @@ class Shard:
     def cells(self) -> list[Cell]:
         return [(task, split) for task, split, _ in self.facts["cells"]]
 
-    def keys(self) -> Iterator[keys.Array]:
+    def read_keys(self) -> Iterator[keys.Array]:
         """KEY of its records, some at a time."""
         return keys.read(self.entry / KEYS)
 
@@ -76,7 +76,7 @@ class Shard:
         if not kept.all():
             sizes = np.zeros_like(sizes)
             start = 0
-            for part in self.keys():
+            for part in self.read_keys():
                 of_part = part["cell"][kept[start : start + len(part)]]
                 sizes += np.bincount(of_part.astype(np.int64), minlength=len(sizes))
                 start += len(part)
@@ -240,7 +240,7 @@ def _filter(source: Path, target: Path, kept: npt.NDArray[np.bool_]) -> None:
 
 def _parquet(path: Path, schema: pl.Schema) -> pq.ParquetWriter:
     columns = _arrow(schema.to_frame()).schema
-    repeated = [name for name in columns.names if name in REPEATED]
+    repeated = [name for name in columns.names if name in REPEATED] + ["answer_choices.list.element"]
     return pq.ParquetWriter(
         path,
         columns,

@@ -516,6 +516,57 @@ def test_one_changed_line_costs_its_file_only(checkout: Checkout) -> None:
     assert ingest()[1] == {"shards_parsed": 1, "shards_reused": 3}
 
 
+def test_what_did_not_change_is_linked_and_not_written_again(checkout: Checkout) -> None:
+    for number in range(3):
+        put(f"{number}.jsonl", jsonl(*records(3, source=f"w{number}", task=f"t{number}"), RECORD))
+    ingest()
+    before = {path.name: path.stat().st_ino for path in paths.INGESTED.iterdir()}
+    put("new.jsonl", jsonl(*records(3, task="new")))
+    ingest()
+    after = {path.name: path.stat().st_ino for path in paths.INGESTED.iterdir()}
+    assert before.items() < after.items()
+
+
+def test_who_leaves_the_inbox_is_in_nothing_that_is_made_or_read(checkout: Checkout) -> None:
+    """A patient whose file goes, and whose row goes from another: searched for in all that is left."""
+    name = "Featherstone"
+    own = [record(input=f"{name} {i}", sample_id=f"{name}{i}", group_id=name) for i in range(3)]
+    others = records(4, task="other")
+    put(f"{name}.jsonl", jsonl(*own) + f"broken {name}\n".encode())
+    put("ward.jsonl", jsonl(*others, own[0], record(input=f"{name} 9", task=f"{name}-9")))
+    put("rest.jsonl", jsonl(*records(4)))
+    ingest()
+    assert name in "".join(ingested()["input"]) and name in "".join(quarantine()["raw"])
+    assert entries_with(name)
+    (paths.INBOX / f"{name}.jsonl").unlink()
+    put("ward.jsonl", jsonl(*others))
+    report, work = ingest()
+    assert work == {"shards_parsed": 1, "shards_reused": 1}
+    assert name.lower() not in str(ingested().rows() + quarantine().rows()).lower() + json.dumps(report).lower()
+    # Without the entries that still know the patient the stage makes the same and reads nothing anew.
+    made = outputs()
+    for entry in entries_with(name):
+        shutil.rmtree(entry)
+    again, work = ingest()
+    assert (again, outputs()) == (report, made)
+    assert work == {"shards_parsed": 0, "shards_reused": 2}
+    left = [path for path in Path("scratch/raw").rglob("*") if path.is_file()]
+    assert left and not any(name.lower() in str(contents(path)).lower() for path in left)
+
+
+def entries_with(name: str) -> list[Path]:
+    """Entries of the stage's cache that hold a word."""
+    return [
+        entry
+        for entry in Path("scratch/raw/ingest").iterdir()
+        if entry.is_dir() and any(name.lower() in str(contents(path)).lower() for path in entry.iterdir())
+    ]
+
+
+def contents(path: Path) -> Any:
+    return pl.read_parquet(path).rows() if path.suffix == ".parquet" else path.read_bytes()
+
+
 def test_other_code_never_reuses_a_shard(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     put("a.jsonl", jsonl(RECORD))
     ingest()

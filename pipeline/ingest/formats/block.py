@@ -14,7 +14,7 @@ RECORD = "record"
 LINE, REASON, FIELD = "#line", "#reason", "#field"
 """Columns of Rows.frame beside the file's own."""
 
-BLOCK_BYTES = 16 * 2**20
+BLOCK_BYTES = 8 * 2**20
 """Text from which on a block ends; with one row of ``limits.row_bytes`` more it is still bounded."""
 
 SHOWN_CHARACTERS = 64 * 2**10

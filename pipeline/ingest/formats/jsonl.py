@@ -256,7 +256,11 @@ def _with_paths(frame: pl.DataFrame, wanted: Sequence[str], heads: Iterable[str]
 def _suspects(frame: pl.DataFrame, texts: pl.Series, ask: Ask) -> pl.Series:
     """Rows to be looked at: polars writes a nested value as JSON text and a lone surrogate as NUL,
     and takes the first of two values of one name."""
-    nested = (pl.col(ask.texts).str.contains(r"^[\[{]|\x00")).fill_null(False)
+    text = pl.col(ask.texts).str
+    # Three searches for what is plain take a third of the time of one regular expression.
+    nested = (text.starts_with("[") | text.starts_with("{") | text.contains("\0", literal=True)).fill_null(
+        False
+    )
     names = "|".join(re.escape(name) for name in ask.wanted)
     given = texts.str.count_matches(rf'"(?:{names})"\s*:\s*[^n\s]')
     return frame.select(

@@ -16,12 +16,12 @@ GROUP = 5
 MISSING, REPEATED = 100, 200
 """One record in so many has no input, or says what the one before it says."""
 
-WORDS = (
-    "patient chest pain fever cough dyspnoea oedema nausea since yesterday morning blood pressure elevated "
-    "heart rate regular lungs clear abdomen soft no known allergies takes aspirin metformin lisinopril daily "
-    "denies smoking reports mild severe intermittent headache left right knee shoulder lower back follow up "
-    "in two weeks with laboratory results imaging shows small effusion without fracture discharged home"
-).split()
+WORDS = """
+patient chest pain fever cough dyspnoea oedema nausea since yesterday morning blood pressure elevated
+heart rate regular lungs clear abdomen soft no known allergies takes aspirin metformin lisinopril daily
+denies smoking reports mild severe intermittent headache left right knee shoulder lower back follow up
+in two weeks with laboratory results imaging shows small effusion without fracture discharged home
+"""
 CHOICES = ["cardiology", "dermatology", "neurology", "orthopaedics"]
 TASKS = pl.DataFrame(
     {
@@ -72,4 +72,6 @@ def _block(first: int, count: int) -> pl.DataFrame:
 @cache
 def _sentences() -> pl.Series:
     draw = random.Random(17)
-    return pl.Series([f"{' '.join(draw.choices(WORDS, k=draw.randint(10, 20)))}." for _ in range(SENTENCES)])
+    return pl.Series(
+        [f"{' '.join(draw.choices(WORDS.split(), k=draw.randint(10, 20)))}." for _ in range(SENTENCES)]
+    )

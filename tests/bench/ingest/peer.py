@@ -5,14 +5,15 @@ It leaves out what pandas knows nothing of: encodings, damaged lines, spellings,
 
 import hashlib
 import time
+import unicodedata
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from pipeline.records import CHOICE_TASK_TYPES, LANGUAGE_TAG, SPLITS, TASK_NAME, TASK_TYPES
 from tests.bench.children import Result
 
 CHUNK = 50_000
+TEXTS = ("sample_id", "input", "target", "group_id", "source")
 FIELDS = (
     "sample_id",
     "task",
@@ -89,7 +90,13 @@ def _faults(frame: Any) -> Any:
         index=frame.index,
     )
     split = frame["split"] if "split" in frame else pd.Series(None, index=frame.index, dtype=object)
+    odd = pd.Series(False, index=frame.index)
+    for name in TEXTS:
+        text = frame[name]
+        odd |= text.str.contains("\0", regex=False).fillna(False).astype(bool)
+        odd |= ~text.map(_is_normal, na_action="ignore").fillna(True).astype(bool)
     checks = {
+        "not_text": odd,
         "missing_input": frame["input"].isna(),
         "empty input": frame["input"].str.strip() == "",
         "missing_target": frame["target"].isna(),
@@ -107,9 +114,12 @@ def _faults(frame: Any) -> Any:
     return pd.Series(np.select(wrong, list(checks), default=None), index=frame.index)
 
 
+def _is_normal(text: Any) -> bool:
+    return isinstance(text, str) and unicodedata.is_normalized("NFC", text)
+
+
 def _digests(frame: Any, columns: Iterable[str]) -> list[bytes]:
     values = [frame[name].tolist() for name in columns]
     return [
-        hashlib.sha256("\0".join(map(str, row)).encode()).digest()[:16]
-        for row in zip(*values, strict=True)
+        hashlib.sha256("\0".join(map(str, row)).encode()).digest()[:16] for row in zip(*values, strict=True)
     ]
