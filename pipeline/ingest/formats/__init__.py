@@ -91,7 +91,8 @@ def read(
     source: Source | None = None,
     limits: Limits | None = None,
 ) -> Iterator[Rows]:
-    """Blocks of a file's rows, in order and at most some 32 MiB of text each; the first is empty.
+    """Blocks of a file's rows, in order and at most some 32 MiB of text each; at least one, which
+    may be empty.
 
     file: its path, or its bytes. wanted: field names to read, others are left out; ``a.b`` is ``b``
     within ``a``. lists: those of them that may hold a list. The file is read twice where it is text,
@@ -104,11 +105,13 @@ def read(
     html_entities = source is not None and source.html_entities
     try:
         encoding = None if file_format == "parquet" else content.survey.encoding
-        yield Rows(schema(wanted).to_frame(), lambda _: [], encoding)
+        rows = None
         for rows in READERS[file_format](content, ask):
             frame, counts = rows.frame, Counter[str]()
             if html_entities or not rows.plain:
                 frame, counts = repair.repaired(frame, wanted, lists, html_entities)
             yield replace(rows, frame=frame, encoding=encoding, repaired=Counter(rows.repaired) + counts)
+        if rows is None:
+            yield Rows(schema(wanted).to_frame(), lambda _: [], encoding)
     except Unreadable as error:
         yield faulty(0, str(error.args[0]), wanted)

@@ -79,11 +79,10 @@ def faulty(line: int, reason: str, wanted: Sequence[str], raw: str = "", **of: A
 
 
 class Collected:
-    """Rows that a format gives one by one, until they make a block."""
+    """Rows that a format gives record by record, until they make a block."""
 
-    def __init__(self, ask: Ask, by_line: bool) -> None:
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._by_line = by_line
         self._clear()
 
     def _clear(self) -> None:
@@ -116,7 +115,7 @@ class Collected:
         kept = self._raw
         frame = pl.DataFrame(self._columns, schema=schema(self._ask.wanted))
         self._clear()
-        return Rows(frame, lambda indices: shown(kept[index] for index in indices), by_line=self._by_line)
+        return Rows(frame, lambda indices: shown(kept[index] for index in indices), by_line=False)
 
 
 def shown(texts: Iterable[str | Sequence[str]]) -> list[str]:
