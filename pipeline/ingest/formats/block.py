@@ -1,5 +1,6 @@
 """Rows, as every format gives them: a block of a file's records as text."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,9 @@ BLOCK_BYTES = 16 * 2**20
 
 SHOWN_CHARACTERS = 64 * 2**10
 """What ``raw`` keeps of a row that is too large."""
+
+
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class Unreadable(Exception):
@@ -119,9 +123,9 @@ class Collected:
 
 
 def shown(texts: Iterable[str | Sequence[str]]) -> list[str]:
-    """Texts as quarantine keeps them: undecodable bytes (lone surrogates) become U+FFFD."""
+    """Texts as quarantine keeps them: lone surrogates, as undecodable bytes are, become U+FFFD."""
     joined = (text if isinstance(text, str) else "".join(text) for text in texts)
-    return [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in joined]
+    return [SURROGATE.sub("\ufffd", text) for text in joined]
 
 
 def text_fault(value: str) -> str | None:
