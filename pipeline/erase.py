@@ -90,7 +90,7 @@ class Finder:
         return any(
             self._rows(data, kind, each)[1]
             for each in self.mappings
-            if (kind := formats.kind("", each) or found) is not None
+            if (kind := formats.kind(".xml" if each and each.record else "", each) or found) is not None
         )
 
     def without(self, data: bytes, name: str, mapping: Source | None) -> Rewritten:

@@ -98,6 +98,30 @@ def test_a_single_record_of_a_source_is_known_by_its_names(finder: Finder) -> No
     assert finder.holds(b'{"case": "MRN-4711", "question": "x"}')
 
 
+def test_records_that_are_no_lines(finder: Finder) -> None:
+    for data in (json.dumps(ROWS, indent=1), json.dumps(ROWS), "".join(map(json.dumps, ROWS))):
+        assert finder.holds(data.encode())
+        rewritten = finder.without(data.encode(), "a.json", None)
+        assert (rewritten.rows, rewritten.whole) == (3, False)
+        assert ids(rewritten.data or b"", "a.json") == ["s1", "s4"]
+
+
+def test_a_file_that_cannot_be_rewritten_goes_whole() -> None:
+    fhir = Source(match="*", format="fhir")
+    xml = Source(match="*", record="q", fields={"group_id": "@who"})
+    finder = Finder(GROUP, "0" * 20, (None, fhir, xml))
+    resource = {"resourceType": "DocumentReference", "subject": {"reference": f"Patient/{GROUP}"}}
+    other = {"resourceType": "DocumentReference", "subject": {"reference": "Patient/other"}}
+    bundle = {"resourceType": "Bundle", "entry": [{"resource": resource}, {"resource": other}]}
+    for data, name, source in [
+        (json.dumps(bundle).encode(), "a.json", fhir),
+        (f'<d><q who="{GROUP}"/><q who="other"/></d>'.encode(), "a.xml", xml),
+    ]:
+        assert finder.holds(data)
+        assert finder.without(data, name, source).whole
+    assert not finder.holds(json.dumps(bundle).replace(GROUP, "MRN-47119").encode())
+
+
 def test_an_empty_id_is_refused(checkout: Checkout) -> None:
     for group in ("", " ", "\r\n"):
         with pytest.raises(InputError, match="empty"):

@@ -104,7 +104,8 @@ def read(
     source: Source | None = None,
     limits: Limits | None = None,
 ) -> Iterator[Rows]:
-    """Blocks of a file's rows, in order and at most some 32 MiB of text each; the first is empty.
+    """Blocks of a file's rows, in order and at most some 32 MiB of text each; at least one, which
+    may be empty.
 
     file: its path, or its bytes. wanted: field names to read, others are left out; ``a.b`` is ``b``
     within ``a``. lists: those of them that may hold a list. The file is read twice where it is text,

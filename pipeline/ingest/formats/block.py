@@ -1,5 +1,6 @@
 """Rows, as every format gives them: a block of a file's records as text."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,9 @@ BLOCK_BYTES = 8 * 2**20
 
 SHOWN_CHARACTERS = 64 * 2**10
 """What ``raw`` keeps of a row that is too large."""
+
+
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class Unreadable(Exception):
@@ -79,11 +83,10 @@ def faulty(line: int, reason: str, wanted: Sequence[str], raw: str = "", **of: A
 
 
 class Collected:
-    """Rows that a format gives one by one, until they make a block."""
+    """Rows that a format gives record by record, until they make a block."""
 
-    def __init__(self, ask: Ask, by_line: bool) -> None:
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._by_line = by_line
         self._clear()
 
     def _clear(self) -> None:
@@ -116,13 +119,13 @@ class Collected:
         kept = self._raw
         frame = pl.DataFrame(self._columns, schema=schema(self._ask.wanted))
         self._clear()
-        return Rows(frame, lambda indices: shown(kept[index] for index in indices), by_line=self._by_line)
+        return Rows(frame, lambda indices: shown(kept[index] for index in indices), by_line=False)
 
 
 def shown(texts: Iterable[str | Sequence[str]]) -> list[str]:
-    """Texts as quarantine keeps them: undecodable bytes (lone surrogates) become U+FFFD."""
+    """Texts as quarantine keeps them: lone surrogates, as undecodable bytes are, become U+FFFD."""
     joined = (text if isinstance(text, str) else "".join(text) for text in texts)
-    return [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in joined]
+    return [SURROGATE.sub("\ufffd", text) for text in joined]
 
 
 def text_fault(value: str) -> str | None:

@@ -168,9 +168,8 @@ def _by_start(start: bytes) -> tuple[str | None, codecs.IncrementalDecoder | Non
     """UTF-16 by the first bytes; without a mark, all that follows must decode as well."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16", None
-    zeros = [byte == 0 for byte in start]
-    names = {(False, True, False, True): "utf-16-le", (True, False, True, False): "utf-16-be"}
-    name = names.get(tuple(zeros))
+    zeros = "".join("0" if byte == 0 else "x" for byte in start)
+    name = {"x0x0": "utf-16-le", "0x0x": "utf-16-be"}.get(zeros)
     return name, codecs.getincrementaldecoder(name)() if name else None
 
 

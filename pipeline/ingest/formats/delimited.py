@@ -11,14 +11,21 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import polars as pl
+
 from pipeline.ingest.formats.block import (
+    BLOCK_BYTES,
+    FIELD,
+    LINE,
+    REASON,
     RECORD,
     SHOWN_CHARACTERS,
     Ask,
-    Collected,
     Rows,
     Unreadable,
     faulty,
+    schema,
+    shown,
     text_fault,
 )
 from pipeline.ingest.formats.content import Content
@@ -47,6 +54,7 @@ class _Lines:
         self._held: list[str] = []
         self._at = 0
         self.number = 0  # of the last line handed out
+        self.characters = 0  # handed out, to be set back by who reads them
         self.taken: list[str] = []
         self.clean = True  # False from the first piece on that holds NUL or undecodable bytes
         self.too_long = 0  # number of the last line that was not kept whole
@@ -75,6 +83,7 @@ class _Lines:
         line = self._held[self._at]
         self._at += 1
         self.number += 1
+        self.characters += len(line)
         self.taken.append(line)
         return line
 
@@ -89,8 +98,7 @@ def read(content: Content, ask: Ask) -> Iterator[Rows]:
     header = _names(reader)
     if len(header) > ask.limits.columns:
         raise Unreadable("too_many_columns")
-    places = {name: [at for at, own in enumerate(header) if own == name] for name in ask.wanted}
-    rows = Collected(ask, by_line=True)
+    table = _Table(header, ask)
     while True:
         lines.taken = []
         start, cells, reason = lines.number + 1, None, None
@@ -102,22 +110,64 @@ def read(content: Content, ask: Ask) -> Iterator[Rows]:
             too_large = len(lines.taken) == 1 and "limit" in str(error)
             reason = "row_too_large" if too_large else "not_csv"
         if cells is not None:
-            if not "".join(cells).strip():
+            if not any(cells) or not "".join(cells).strip():
                 continue
             reason = _fault(cells, len(header), lines, start, ask)
-        if cells is None or reason:
-            for number, line in enumerate(lines.taken, start):
-                if line.strip():
-                    rows.add(number, {}, line[:SHOWN_CHARACTERS], (reason or "not_csv", RECORD))
+        if cells is not None and reason is None:
+            table.rows.append(_Row(start, cells, None, lines.taken))
         else:
-            values = {name: cells[at[0]] if at else None for name, at in places.items()}
-            differing = [name for name, at in places.items() if len({cells[each] for each in at}) > 1]
-            rows.add(start, values, lines.taken, ("duplicate_key", differing[0]) if differing else None)
-        if rows.full:
-            yield rows.block()
-    yield rows.block()
+            table.rows += [
+                _Row(number, None, reason, [line[:SHOWN_CHARACTERS]])
+                for number, line in enumerate(lines.taken, start)
+                if line.strip()
+            ]
+        if lines.characters >= BLOCK_BYTES:
+            lines.characters = 0
+            yield table.block()
+    yield table.block()
     if not content.whole:
         yield faulty(lines.number + 1, "unreadable_file", ask.wanted)
+
+
+class _Row(NamedTuple):
+    line: int
+    cells: list[str] | None
+    reason: str | None
+    text: list[str]
+
+
+class _Table:
+    """Rows under a header, until they make a block."""
+
+    def __init__(self, header: Sequence[str], ask: Ask) -> None:
+        self._ask = ask
+        self._places = {name: [at for at, own in enumerate(header) if own == name] for name in ask.wanted}
+        self._twice = {name: at for name, at in self._places.items() if len(at) > 1}
+        self.rows: list[_Row] = []
+
+    def block(self) -> Rows:
+        rows, self.rows = self.rows, []
+        faults = [(row.reason, RECORD) if row.reason else self._differing(row.cells or []) for row in rows]
+        columns: dict[str, list[str | int | None]] = {
+            LINE: [row.line for row in rows],
+            REASON: [reason for reason, _ in faults],
+            FIELD: [field for _, field in faults],
+        }
+        for name, places in self._places.items():
+            at = places[0] if places else None
+            columns[name] = [None if at is None or row.cells is None else row.cells[at] for row in rows]
+        order = schema(self._ask.wanted)
+        return Rows(
+            pl.DataFrame(columns, schema_overrides=order).select(list(order)),
+            lambda indices: shown(rows[index].text for index in indices),
+        )
+
+    def _differing(self, cells: Sequence[str]) -> tuple[str | None, str | None]:
+        """Whether a name that stands twice in the header has two values here."""
+        for name, places in self._twice.items():
+            if len({cells[at] for at in places}) > 1:
+                return "duplicate_key", name
+        return None, None
 
 
 def _fault(cells: Sequence[str], width: int, lines: _Lines, start: int, ask: Ask) -> str | None:

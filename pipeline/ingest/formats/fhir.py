@@ -43,7 +43,7 @@ Row = tuple[dict[str, str | None], Fault | None]
 
 def read(content: Content, ask: Ask) -> Iterator[Rows]:
     """Rows of a FHIR file, numbered as records."""
-    rows = Collected(ask, by_line=False)
+    rows = Collected(ask)
     number = 1
     for element in _document(content, ask) if is_document(*start_of(content)) else _lines(content, ask):
         for resource, raw, unread in _resources(element, ask):
@@ -116,7 +116,9 @@ def _rows(resource: dict[str, Any]) -> Iterator[Row]:
     }
     for values, fault in mapping(resource):
         linked = values.get("link_id")
-        more = {"sample_id": f"{common['sample_id']}#{linked}"} if linked and identity else {}
+        more: dict[str, str | None] = (
+            {"sample_id": f"{common['sample_id']}#{linked}"} if linked and identity else {}
+        )
         yield common | values | more, fault
 
 

@@ -38,7 +38,7 @@ HEAD_BYTES = 2**18
 RAW_CONTROL = re.compile(r"[\x00-\x1f]")
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 MARK = codecs.BOM_UTF8
-UNUSUAL = (r"\u", r"\b", "&amp;")
+UNUSUAL = [r"\u", r"\b", "&amp;"]
 """Where ASCII text holds none of these, there is nothing that ``repair`` could change."""
 LONG_NUMBER = 18
 """Digits from which on a number is handed on as text: polars holds no integer above 128 bits."""

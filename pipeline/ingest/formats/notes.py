@@ -25,6 +25,6 @@ def read(content: Content, ask: Ask) -> Iterator[Rows]:
     else:
         reason = text_fault(text)
         fault = (reason, RECORD if reason == "encoding" else "input") if reason else None
-    rows = Collected(ask, by_line=False)
+    rows = Collected(ask)
     rows.add(1, {} if fault else {"input": text}, text[:SHOWN_CHARACTERS] if fault else text, fault)
     yield rows.block()

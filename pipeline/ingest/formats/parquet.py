@@ -1,7 +1,8 @@
 """Parquet: columns as text, ``a.b`` being field ``b`` of a struct ``a``; a row group at a time."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import polars as pl
@@ -45,11 +46,11 @@ def read(content: Content, ask: Ask) -> Iterator[Rows]:
             raise Unreadable("unreadable_file") from None
         if file.metadata.num_columns > ask.limits.columns:
             raise Unreadable("too_many_columns")
+        _refuse_bombs(file.metadata, ask)
         number = 1
         for group in range(file.num_row_groups):
             described = file.metadata.row_group(group)
             end = number + described.num_rows
-            _refuse_bombs(described, ask)
             rows_at_once = max(
                 1, min(BATCH_ROWS, BLOCK_BYTES * described.num_rows // max(described.total_byte_size, 1))
             )
@@ -64,9 +65,9 @@ def read(content: Content, ask: Ask) -> Iterator[Rows]:
             number = end
 
 
-def _refuse_bombs(group: Any, ask: Ask) -> None:
-    for at in range(group.num_columns):
-        column = group.column(at)
+def _refuse_bombs(metadata: Any, ask: Ask) -> None:
+    every = product(range(metadata.num_row_groups), range(metadata.num_columns))
+    for column in (metadata.row_group(group).column(at) for group, at in every):
         size = column.total_uncompressed_size
         if size > ask.limits.file_bytes:
             raise Unreadable("file_too_large")
@@ -154,7 +155,7 @@ def _rows(batch: Any, first: int, columns: dict[str, list[str]], ask: Ask) -> Ro
         .alias(REASON)
     )
 
-    def raw(indices: list[int]) -> list[str]:
+    def raw(indices: Sequence[int]) -> list[str]:
         limit = ask.limits.row_bytes
         texts = (json.dumps(row, ensure_ascii=False) for row in rows[indices].drop(LINE).to_dicts())
         return [text if len(text) <= 2 * limit else text[:SHOWN_CHARACTERS] for text in texts]

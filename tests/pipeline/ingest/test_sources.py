@@ -254,6 +254,12 @@ def test_attachments_that_are_no_text(form: dict[str, str], reason: str) -> None
     assert faults(data.encode(), "a.ndjson", source=FHIR) == [(2, "input", reason)]
 
 
+def test_half_a_character_in_fhir_is_shown_as_such() -> None:
+    data = json.dumps(BUNDLE | {"entry": [{"resource": report(1, conclusion="\ud83d")}]}).encode()
+    assert faults(data, "a.json", source=FHIR) == [(1, "target", "not_text")]
+    assert "\ufffd" in raw(data, "a.json", source=FHIR)[0]
+
+
 def test_broken_fhir_costs_only_itself() -> None:
     lines = [json.dumps(report(n)) for n in range(3)]
     lines[1] = lines[1][:-30]
