@@ -53,5 +53,7 @@ def grouped(rows: pl.DataFrame, names: Mapping[str, str] | None = None) -> list[
                 for shard, line in zip(group["shard"], group["line"], strict=True)
             ]
         }
-        for group in groups.sort(pl.col("rows").neg(), *by, nulls_last=True).to_dicts()
+        for group in groups.sort(
+            "rows", *by, descending=[True, False, False, False], nulls_last=True
+        ).to_dicts()
     ]

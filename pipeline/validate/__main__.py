@@ -94,6 +94,7 @@ def _entry(finding: Finding) -> dict[str, Any]:
     return {
         "expectation": expectation.type,
         "column": expectation.column,
+        "meaning": expectation.meaning,
         "level": expectation.level,
         "limits": [expectation.least, expectation.most],
         "success": not finding.unexpected,

@@ -86,11 +86,24 @@ def test_what_validate_expects_is_said_too(checkout: Checkout) -> None:
     assert [(each["level"], each["names"]) for each in found["expectations"]] == [("warning", ["triage"])]
 
 
-def test_where_ingest_stops_its_reason_is_said(checkout: Checkout) -> None:
-    found = check(write("a.jsonl", record(input="")))
+def test_files_without_any_good_row_are_explained_all_the_same(checkout: Checkout) -> None:
+    found = check(write("a.jsonl", record(input=""), record(input=" ")))
     assert not found["fits"]
-    assert "no record left of 1 rows" in found["error"]
-    assert not check(good(), write("notes.docx", "x"))["fits"]
+    assert (found["rows"]["in"], found["rows"]["out"]) == (2, 0)
+    assert [(each["reason"], each["rows"]) for each in found["quarantine"]] == [("empty", 2)]
+    assert len(found["files"]) == 1
+
+
+def test_where_ingest_stops_its_reason_is_said(checkout: Checkout) -> None:
+    found = check(write("a.jsonl", record(task="Triage")), write("b.jsonl", record(task="triage")))
+    assert not found["fits"]
+    assert "triage" in found["error"]
+    assert found["rows"] == {}
+
+
+def test_files_that_are_left_out_do_not_fit(checkout: Checkout) -> None:
+    found = check(good(), write("notes.docx", "x"))
+    assert (found["ignored"], found["fits"]) == (1, False)
 
 
 def test_the_mapping_of_params_is_used(checkout: Checkout) -> None:
