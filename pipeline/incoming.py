@@ -41,10 +41,10 @@ def check(files: Mapping[Path, Path], params: Params) -> Report:
 
     ``{"rows", "ignored", "files": [{file, shard, in, out, quarantined, duplicates}], "quarantine":
     [{reason, field, task, rows, places}], "expectations": [{level, column, meaning, unexpected,
-    elements, places, names, remedy}], "error", "fits"}``. ``rows`` and ``files`` are as in the
-    report of ingest; where that stops they are empty, and ``error`` says why. ``expectations`` are
-    those that are not met; places are "file:line", without any text. ``fits``: nothing would be
-    lost, or stop a run.
+    elements, places, remedy}], "error", "fits"}``. ``rows`` and ``files`` are as in the report of
+    ingest; where that stops they are empty, and ``error`` says why. ``expectations`` are those on
+    records that are not met; those on tasks are for all data. Places are "file:line", without any
+    text. ``fits``: nothing would be lost, or stop a run.
     """
     names = {file_digest(file)[:16]: str(file) for file in sorted(files, reverse=True)}
     with _apart(files):
@@ -114,10 +114,10 @@ def _unmet(params: Params, names: Mapping[str, str]) -> list[Report]:
         report = run(params.model_copy(update={"validate_": alone}), Progress("validate"))
     except DataError:
         report = json.loads(paths.report("validate").read_text(encoding="utf-8"))
-    kept = ("level", "column", "meaning", "unexpected", "elements", "names", "remedy")
+    kept = ("level", "column", "meaning", "unexpected", "elements", "remedy")
     return [
         {name: each[name] for name in kept}
         | {"places": [f"{names[shard]}:{line}" for shard, lines in each["shards"].items() for line in lines]}
         for each in report["expectations"]
-        if not each["success"]
+        if each["shards"]
     ]

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -135,13 +136,13 @@ def _show(found: dict[str, Any]) -> None:
     if found["quarantine"]:
         out.print(_reasons(found["quarantine"]))
     if found["expectations"]:
-        table = new_table("level", "expectation", "missed", "where", "remedy")
+        table = new_table("level", "expected", "missed", "where", "remedy")
         for each in found["expectations"]:
             table.add_row(
                 "[bold red]critical[/]" if each["level"] == "critical" else "[yellow]warning[/]",
-                each["column"],
+                plain(each["meaning"]),
                 f"{each['unexpected']} of {each['elements']}",
-                _places([*each["places"], *each["names"]], each["unexpected"]),
+                _places(each["places"], each["unexpected"]),
                 plain(each["remedy"]),
             )
         out.print(table)
@@ -164,5 +165,6 @@ def _reasons(groups: list[dict[str, Any]]) -> Any:
 
 
 def _places(places: list[str], total: int) -> str:
-    shown = ", ".join(places[:SHOWN_PLACES])
+    by_file = groupby((place.rpartition(":") for place in places[:SHOWN_PLACES]), key=lambda parts: parts[0])
+    shown = ", ".join(f"{file}:{', '.join(line for *_, line in lines)}" for file, lines in by_file)
     return plain(shown + (f" and {total - SHOWN_PLACES} more" if total > SHOWN_PLACES else ""))

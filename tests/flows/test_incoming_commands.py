@@ -35,11 +35,11 @@ def test_validate_ends_with_0_for_good_files_and_2_for_others(checkout: Checkout
     assert done.exit_code == 0
     assert "rows: 2 in, 2 out" in done.stdout
     assert "next: send them" in done.stdout
-    write("bad.jsonl", record(), record(input=""), record(target=NAME, input="b"))
+    write("bad.jsonl", record(), record(input=""), *(record(target=NAME, input=str(n)) for n in range(9)))
     done = moelora("validate", "good.jsonl", "bad.jsonl")
     assert done.exit_code == 2
     assert "target_not_in_choices" in done.stdout
-    assert "bad.jsonl:3" in done.stdout
+    assert "bad.jsonl:3, 4, 5, 6, 7 and 4 more" in " ".join(done.stdout.split())
     assert NAME not in done.output
     assert not Path("data").exists()
     assert not Path("scratch").exists()

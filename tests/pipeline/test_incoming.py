@@ -80,10 +80,12 @@ def test_what_validate_expects_is_said_too(checkout: Checkout) -> None:
     assert critical["column"] == "group_in_one_owner_split"
     assert critical["places"] == ["a.jsonl:1", "a.jsonl:2"]
     assert critical["remedy"]
-    same = write("b.jsonl", record(), record(input="a cold"))
-    found = check(same)
+    doubtful = record(
+        task="note", task_type="qa_generation", answer_choices=None, target="a cough", input="a cough"
+    )
+    found = check(write("b.jsonl", record(), doubtful))
     assert found["fits"]
-    assert [(each["level"], each["names"]) for each in found["expectations"]] == [("warning", ["triage"])]
+    assert [(each["level"], each["places"]) for each in found["expectations"]] == [("warning", ["b.jsonl:2"])]
 
 
 def test_files_without_any_good_row_are_explained_all_the_same(checkout: Checkout) -> None:
