@@ -114,6 +114,22 @@ def test_what_is_only_doubtful_is_a_warning(checkout: Checkout, capsys: pytest.C
     assert NAME not in out
 
 
+def test_the_page_is_read_without_fetching_anything(checkout: Checkout, browser: Any) -> None:
+    shard("aa", NOBODY, {"target": "neither"})
+    with suppress(DataError):
+        validate()
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((paths.DATA_DOCS / "index.html").resolve().as_uri())
+    text = page.inner_text("body")
+    page.close()
+    assert len(asked) == 1
+    assert "the target of a choice is one of its answer_choices (critical)" in text
+    assert "Where: aa:2" in text
+    assert "a language is a BCP 47 tag" in text
+
+
 def test_blocks_of_shards_give_the_same_report(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     for digest in ("aa", "bb", "cc", "dd", "ee"):
         shard(digest, {}, {"input": "x" * 100_001}, {})
