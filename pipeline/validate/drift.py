@@ -175,7 +175,7 @@ def _counts(values: pl.Series) -> Counts:
 
 def _histogram(lengths: pl.Series, edges: list[int]) -> list[int]:
     at = np.searchsorted(edges, lengths.to_numpy(), side="right") - 1
-    return np.bincount(at, minlength=len(edges)).tolist()
+    return [int(count) for count in np.bincount(at, minlength=len(edges))]
 
 
 def _joined(before: list[int], after: list[int], edges: list[int]) -> tuple[Counts, Counts]:
@@ -260,7 +260,8 @@ def _distances(dealt: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
     now, total = counts[1].sum(), counts.sum(axis=0)
     share = total / total.sum()
     error = np.sqrt(share * (1 - share) * now)
-    return np.round(np.abs(dealt - share * now) / error, 9)
+    distances: Floats = np.abs(dealt - share * now) / error
+    return np.round(distances, 9)
 
 
 def _holm(p: list[float]) -> list[float]:

@@ -25,7 +25,7 @@ def in_form(records: pl.DataFrame, evaluate: Evaluate) -> pl.Series:
         return pl.Series(found)
     from pipeline.metrics import METRICS, Row, malformed, metric_for
 
-    metrics = {kind: metric_for(*kind, evaluate) for kind in kinds}
+    metrics = {(task, kind): metric_for(task, kind, evaluate) for task, kind in kinds}
     formed = {kind for kind in kinds if METRICS[metrics[kind]].malformed or kind[1] in INVENTORY_TASK_TYPES}
     columns = ("task", "task_type", "target", "answer_choices")
     for number, (task, task_type, target, choices) in enumerate(records.select(columns).iter_rows()):
