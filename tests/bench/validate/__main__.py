@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "drift" in options.only:
         rows += drift.rows(30 if options.quick else 1000)
     if "size" in options.only:
-        rows += size.rows(100_000 if options.quick else 400_000)
+        rows += size.rows(100_000 if options.quick else 1_000_000)
     show("validate", rows, f"{platform.machine()}, one process")
 
 

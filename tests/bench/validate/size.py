@@ -5,6 +5,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,14 +37,15 @@ def shard(folder: Path, number: int, rows: int) -> None:
     rng = np.random.default_rng(number)
     letters = rng.integers(97, 123, 4_000_000, dtype=np.uint8)
     letters[rng.random(len(letters)) < 0.18] = 32
-    text = pl.lit(letters.tobytes().decode())
+    text = letters.tobytes().decode()
     digest = f"{number:016x}"
+    starts = rng.integers(0, len(text) - CHARACTERS[1], rows).tolist()
+    lengths = rng.integers(*CHARACTERS, rows).tolist()
     frame = pl.DataFrame(
         {
             "line": np.arange(1, rows + 1),
             "kind": rng.integers(0, 3, rows),
-            "start": rng.integers(0, len(letters) - CHARACTERS[1], rows),
-            "length": rng.integers(*CHARACTERS, rows),
+            "text": [text[start : start + length] for start, length in zip(starts, lengths, strict=True)],
         }
     )
     kind = pl.col("kind")
@@ -50,16 +53,16 @@ def shard(folder: Path, number: int, rows: int) -> None:
     def by_kind(*values: pl.Expr) -> pl.Expr:
         return pl.when(kind == 0).then(values[0]).when(kind == 1).then(values[1]).otherwise(values[2])
 
-    part = text.str.slice("start", 20).str.replace_all(" ", "-")
-    records = frame.lazy().select(
+    part = pl.col("text").str.slice(0, 20).str.replace_all(" ", "-")
+    records = frame.select(
         "line",
         sample_id=pl.format("{}-{}", pl.lit(digest), "line"),
         task=pl.format("task-{}", kind),
         task_label=pl.format("task-{}", kind),
         task_type=by_kind(*map(pl.lit, KINDS)),
-        input=text.str.slice("start", "length"),
+        input="text",
         target=by_kind(
-            pl.when(pl.col("length") % 2 == 0).then(pl.lit("yes")).otherwise(pl.lit("no")),
+            pl.when(pl.col("line") % 2 == 0).then(pl.lit("yes")).otherwise(pl.lit("no")),
             pl.format("Drug: {}; aspirin", part),
             part,
         ),
@@ -74,7 +77,13 @@ def shard(folder: Path, number: int, rows: int) -> None:
         split=pl.lit(None, pl.String),
         shard=pl.lit(digest),
     )
-    records.select(list(INGESTED_SCHEMA)).sink_parquet(folder / f"{digest}.parquet", row_group_size=100_000)
+    records.select(list(INGESTED_SCHEMA)).write_parquet(folder / f"{digest}.parquet", row_group_size=100_000)
+
+
+def write(folder: Path, number: int, rows: int) -> None:
+    """``shard`` in a process of its own: Linux counts a parent's peak into that of its children."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        pool.submit(shard, folder, number, rows).result()
 
 
 def stage(root: Path) -> Cost:
@@ -97,11 +106,11 @@ def rows(count: int) -> list[Row]:
         (root / paths.PARAMS).write_bytes((ROOT / paths.PARAMS).read_bytes())
         shards = root / paths.INGESTED
         shards.mkdir(parents=True)
-        shard(shards, 1, 1_000)
+        write(shards, 1, 1_000)
         small = stage(root)
-        shard(shards, 2, count // 4)
+        write(shards, 2, count // 4)
         quarter = stage(root)
-        shard(shards, 2, count)
+        write(shards, 2, count)
         whole = stage(root)
         (shards / f"{2:016x}.parquet").unlink()
         note = f"one shard of {count} records of 1 kB: {count / whole.seconds:.0f} records/s"
