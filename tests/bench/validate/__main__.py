@@ -1,6 +1,6 @@
 """Validation: false alarms of drift, what is caught, memory and speed at size, and after new files.
 
-make bench-validate                        about 40 minutes on 2 cores, 3 GB of disk free
+make bench-validate                        about 35 minutes on 2 cores, 3 GB of disk free
 python -m tests.bench.validate --quick     about 3 minutes: fewer of everything
 python -m tests.bench.validate --only size
 """

@@ -92,7 +92,7 @@ def rates(draws: int, groups_before: int, groups_now: int) -> dict[str, float]:
 
 def rows(draws: int) -> list[Row]:
     found: list[Row] = []
-    for before, now in ((2_000, 2_000), (5_000, 1_000)):
+    for before, now in ((2_000, 2_000), (6_000, 2_000)):
         rate: dict[str, Any] = rates(draws, before, now)
         note = f"{draws} draws, {before} patients before, {now} now, {TASKS} tasks"
         found.append(Row("drift: false alarms, all tests of a run", rate["false"], None, "<=", 0.05, note))
