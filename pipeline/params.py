@@ -89,7 +89,8 @@ class Validate(Section):
     tasks: tuple[str, ...] | None = None  # known tasks; null: any
     max_input_characters: Positive = 100_000
     max_target_characters: Positive = 20_000
-    max_drift: Share = 0.2  # total variation distance from the baseline's mixes and lengths
+    # of what the larger share of a value is, in the baseline or now: 0.5 is a share halved or doubled
+    max_drift: Share = 0.2
 
 
 class Deidentify(Section):

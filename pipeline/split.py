@@ -297,28 +297,44 @@ def report(records: pl.DataFrame) -> Report:
 def profile(records: pl.DataFrame) -> dict[str, Any]:
     """Counts and histograms of the data, for a release and for measuring drift against it.
 
-    ``{"rows", "languages", "task_types", "length_edges", "tasks": {task: {"rows", "groups",
-    "task_type", "languages", "input_lengths", "target_lengths", "labels"}}}``. Lengths are
-    characters, counted between ``length_edges``. ``labels`` is null unless the task offers every
-    record the same choices: options made for one record may identify somebody.
+    ``{"rows", "languages", "task_types", "length_edges", "labels_named", "independent", "tasks":
+    {task: {"rows", "groups", "task_type", "languages", "input_lengths", "target_lengths", "labels",
+    "independent"}}}``. Lengths are characters, counted between ``length_edges``. ``labels`` is null
+    unless the task offers every record the same choices: options made for one record may identify
+    somebody. ``labels_named`` says how many groups name a label, and how many are named at most.
+
+    ``independent`` counts one record of each group, drawn by its pseudonym: languages and tasks of
+    all data, lengths and labels within each task. Tests of drift need independent draws.
     """
+    by_pseudonym = records.sort("sample_id")
+    drawn = by_pseudonym.unique("group_id", keep="first")
+    by_task = by_pseudonym.unique(["group_id", "task"], keep="first").partition_by("task", as_dict=True)
     return {
         "rows": records.height,
         "languages": _counts(records["language"]),
         "task_types": _counts(records["task_type"]),
         "length_edges": list(LENGTH_EDGES),
+        "labels_named": {"groups": MIN_LABEL_GROUPS, "most": MAX_LABELS},
+        "independent": {"languages": _counts(drawn["language"]), "tasks": _counts(drawn["task"])},
         "tasks": {
             task: {
                 "rows": rows.height,
                 "groups": rows["group_id"].n_unique(),
                 "task_type": rows["task_type"].sort()[0],
                 "languages": _counts(rows["language"]),
-                "input_lengths": _histogram(rows["input"]),
-                "target_lengths": _histogram(rows["target"]),
-                "labels": _labels(rows),
+                **_distributions(rows),
+                "independent": _distributions(by_task[task,]),
             }
             for (task,), rows in sorted(records.partition_by("task", as_dict=True).items())
         },
+    }
+
+
+def _distributions(rows: pl.DataFrame) -> dict[str, Any]:
+    return {
+        "input_lengths": _histogram(rows["input"]),
+        "target_lengths": _histogram(rows["target"]),
+        "labels": _labels(rows),
     }
 
 

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 NO_TORCH = {"ingest", "validate", "deidentify", "split", "resample", "gate", "publish", "registry"}
 HEAVY = {"torch", "transformers", "peft", "datasets"}
 RAW_PATHS = {"INBOX", "INGESTED", "QUARANTINE"}
-RAW_ROOMS = {"ingest", "validate", "deidentify", "paths", "erase"}
+RAW_ROOMS = {"ingest", "validate", "deidentify", "paths", "erase", "incoming"}
 
 
 def sources(folder: str) -> list[Path]:

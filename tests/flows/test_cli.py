@@ -33,7 +33,7 @@ def test_help_answers_in_half_a_second() -> None:
 
 
 def test_the_commands_of_the_design_are_there() -> None:
-    wanted = "retrain prepare stage sample-data deidentify audit-phi releases promote rollback verify pull predict prune serve merge lineage reproduce erase signing-key report trends compare history base up deploy work doctor ui services"
+    wanted = "retrain prepare stage sample-data validate quarantine deidentify audit-phi releases promote rollback verify pull predict prune serve merge lineage reproduce erase signing-key report trends compare history base up deploy work doctor ui services"
     assert set(COMMANDS) == set(wanted.split())
 
 

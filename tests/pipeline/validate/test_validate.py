@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,54 +10,20 @@ import polars as pl
 import pytest
 
 from pipeline import paths
-from pipeline.errors import DataError, InputError
+from pipeline.errors import DataError, ParamsError
 from pipeline.params import Params
-from pipeline.records import INGESTED_SCHEMA
-from pipeline.stage import Progress, Report
+from pipeline.stage import Progress
 from pipeline.validate import facts
-from pipeline.validate.__main__ import run
+from pipeline.validate.across import across
 from tests.conftest import Checkout
+from tests.pipeline.validate.conftest import NAME, found, shard, validate
 
-NAME = "Featherstone"
-RELEASE = "0123456789abcdef"
-
-
-def shard(digest: str, *changes: dict[str, Any], drop: str | None = None) -> None:
-    """Write a shard with one record for each dict of changes; every text field holds NAME."""
-    rows = [
-        {
-            "sample_id": f"{NAME} {digest} {line}",
-            "task": "triage",
-            "task_type": "classification",
-            "input": f"{NAME} has chest pain",
-            "target": f"Dr. {NAME}",
-            "answer_choices": [f"Dr. {NAME}", "nobody"],
-            "group_id": f"{NAME} {digest} {line}",
-            "language": "en",
-            "source": NAME,
-            "split": None,
-            "task_label": "triage",
-            "shard": digest,
-            "line": line,
-        }
-        | change
-        for line, change in enumerate(changes, 1)
-    ]
-    paths.INGESTED.mkdir(parents=True, exist_ok=True)
-    frame = pl.DataFrame(rows, schema=INGESTED_SCHEMA)
-    (frame.drop(drop) if drop else frame).write_parquet(paths.INGESTED / f"{digest}.parquet")
-
-
-def validate() -> Report:
-    return run(Params.load(), Progress("validate"))
-
-
-def found(report: Report, column: str, level: str) -> dict[str, Any]:
-    return next(e for e in report["expectations"] if (e["column"], e["level"]) == (column, level))
+NOBODY = {"target": "nobody"}
+"""A second answer: a choice that is always the same is warned of."""
 
 
 def test_good_records_pass_and_all_are_counted(checkout: Checkout) -> None:
-    shard("aa", {}, {"split": "train"})
+    shard("aa", NOBODY, {"split": "train"})
     shard(
         "bb",
         {"task_type": "summarization", "task": "summary", "answer_choices": None},
@@ -132,81 +99,120 @@ def test_what_is_only_doubtful_is_a_warning(checkout: Checkout, capsys: pytest.C
     checkout.params(validate__max_input_characters=100, validate__max_target_characters=50)
     long = f"Dr. {NAME} " * 9
     shard("aa", {}, {}, {"input": long}, {"target": long, "answer_choices": [long, "b"]})
-    shard("bb", {"task": "lonely"}, {"task": "family", "group_id": "g"}, {"task": "family", "group_id": "g"})
+    family = {"task": "family", "group_id": "g"}
+    shard("bb", {"task": "lonely"}, family, family | NOBODY)
     report = validate()
     assert report["success"]
     assert found(report, "input_characters", "warning")["shards"] == {"aa": [3]}
     assert found(report, "target_characters", "warning")["shards"] == {"aa": [4]}
-    assert found(report, "records", "warning")["tasks"] == ["lonely"]
-    assert found(report, "groups", "warning")["tasks"] == ["family", "lonely"]
+    assert found(report, "records", "warning")["names"] == ["lonely"]
+    assert found(report, "several_groups", "warning")["names"] == ["family", "lonely"]
+    assert found(report, "several_answers", "warning")["names"] == ["lonely"]
     out = capsys.readouterr().out
-    assert out.count("validate: warning ") == 4
+    assert out.count("validate: warning ") == 5
     assert "at most 100" in out
     assert NAME not in out
+
+
+def test_the_page_is_read_without_fetching_anything(checkout: Checkout, browser: Any) -> None:
+    shard("aa", NOBODY, {"target": "neither"})
+    with suppress(DataError):
+        validate()
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((paths.DATA_DOCS / "index.html").resolve().as_uri())
+    text = page.inner_text("body")
+    page.close()
+    assert len(asked) == 1
+    assert "the target of a choice is one of its answer_choices (critical)" in text
+    assert "Where: aa:2" in text
+    assert "a language is a BCP 47 tag" in text
 
 
 def test_blocks_of_shards_give_the_same_report(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     for digest in ("aa", "bb", "cc", "dd", "ee"):
         shard(digest, {}, {"input": "x" * 100_001}, {})
     whole = validate()
+    monkeypatch.setattr(facts, "READ_ROWS", 2)
     monkeypatch.setattr(facts, "BLOCK_ROWS", 4)
+    shutil.rmtree(paths.cache_root())
     assert validate() == whole
     assert found(whole, "input_characters", "warning")["unexpected"] == 5
+
+
+FORMS = [
+    ("ner", f"Drug: {NAME}; aspirin\nProblem: none", True),
+    ("ner", f"Drugs: {NAME}", False),
+    ("relation", f"Treats: {NAME} | pain; aspirin | fever", False),
+    ("relation", f"Drug: {NAME} | pain; aspirin | fever", True),
+    ("relation", f"Drug: {NAME}", False),
+    ("event", f"Problem: name = {NAME}; place = here, there", True),
+    ("event", f"Problem: {NAME}", False),
+    ("summarization", f"{NAME}: well", True),
+]
+
+
+def test_a_target_of_another_form_than_its_task_kinds_is_a_warning(checkout: Checkout) -> None:
+    inventory = {"answer_choices": ["Drug", "Problem"]}
+    shard("aa", *({"task": kind, "task_type": kind, "target": text} | inventory for kind, text, _ in FORMS))
+    report = validate()
+    assert report["success"]
+    wrong = [line for line, (*_, fits) in enumerate(FORMS, 1) if not fits]
+    assert found(report, "target_in_form", "warning")["shards"] == {"aa": wrong}
+
+
+def test_the_metric_of_a_task_says_what_its_form_is(checkout: Checkout) -> None:
+    triple = "具有治疗关系的头尾实体对如下：头实体为阿司匹林，尾实体为发热。"
+    chinese = {"task_type": "relation", "target": triple, "answer_choices": ["治疗"]}
+    shard("aa", chinese | {"task": "cmeie"}, chinese | {"task": "own"})
+    assert found(validate(), "target_in_form", "warning")["shards"] == {"aa": [2]}
+    checkout.params(evaluate__tasks={"own": {"metric": "promptcblue_relation_micro_f1"}})
+    assert found(validate(), "target_in_form", "warning")["success"]
+    checkout.params(evaluate__tasks={"own": {"metric": "none_such"}})
+    with pytest.raises(ParamsError, match=r"evaluate\.tasks\.own"):
+        validate()
+
+
+def test_fields_that_were_exchanged_or_taken_twice_are_a_warning(checkout: Checkout) -> None:
+    free = {"task": "summary", "task_type": "summarization", "answer_choices": None}
+    twice = {"task": "answer", "task_type": "qa_generation", "target": f"{NAME} has chest pain"}
+    shard(
+        "aa", free | {"target": f"{NAME} has chest pain and a cold"}, free, twice | {"answer_choices": None}
+    )
+    report = validate()
+    assert found(report, "summary_is_shorter", "warning")["shards"] == {"aa": [1]}
+    assert found(report, "target_differs_from_input", "warning")["shards"] == {"aa": [3]}
+
+
+def test_only_new_shards_are_read_and_those_they_are_at_odds_with(checkout: Checkout) -> None:
+    def read() -> int:
+        progress = Progress("validate")
+        with suppress(DataError):
+            validate(progress)
+        return int(progress.state["work"]["shards_read"])
+
+    for digest in ("aa", "bb", "cc"):
+        shard(digest, {}, NOBODY)
+    assert (read(), read()) == (3, 0)
+    shard("dd", {}, NOBODY)
+    assert read() == 1
+    shard("dd", {}, {"sample_id": f"{NAME} bb 2"})
+    assert read() == 2
+    found_now = json.loads(paths.report("validate").read_text())
+    shutil.rmtree(paths.cache_root())
+    assert read() == 4
+    assert json.loads(paths.report("validate").read_text()) == found_now
+    assert found(found_now, "sample_unique", "critical")["shards"] == {"bb": [2], "dd": [2]}
+    shard("dd", {}, NOBODY)
+    assert read() == 4 - 2
+    checkout.params(validate__max_input_characters=5)
+    assert read() == 4
 
 
 def test_nothing_ingested_says_what_to_run(checkout: Checkout) -> None:
     with pytest.raises(DataError, match=r"pipeline\.ingest"):
         validate()
-
-
-def test_a_missing_baseline_says_how_to_get_it(checkout: Checkout) -> None:
-    checkout.params(validate__baseline=RELEASE)
-    shard("aa", {})
-    with pytest.raises(InputError, match=f"moelora pull {RELEASE}"):
-        validate()
-
-
-def baseline(**tasks: int) -> None:
-    profile = {
-        "languages": {"en": sum(tasks.values())},
-        "length_edges": [0, 50, 100],
-        "tasks": {task: {"rows": rows, "input_lengths": [rows, 0, 0]} for task, rows in tasks.items()},
-    }
-    folder = paths.cache_root() / "open/releases" / RELEASE
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "profile.json").write_text(json.dumps(profile))
-
-
-def test_drift_from_the_baseline_is_a_warning(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
-    checkout.params(validate__baseline=RELEASE)
-    shard("aa", *[{}] * 5, *[{"task": "other"}] * 5)
-    baseline(triage=50, other=50)
-    assert all(
-        found(validate(), c, "warning")["success"] for c in ("task_mix_distance", "input_length_distance")
-    )
-    baseline(triage=90, gone=10)
-    assert not found(validate(), "task_mix_distance", "warning")["success"]
-    shard("aa", *[{"input": "x" * 60, "language": "de"}] * 3)
-    report = validate()
-    assert not found(report, "input_length_distance", "warning")["success"]
-    assert not found(report, "language_mix_distance", "warning")["success"]
-    assert "task_mix_distance at most 0.2" in capsys.readouterr().out
-    baseline()
-    (paths.cache_root() / "open/releases" / RELEASE / "profile.json").write_text("[]")
-    with pytest.raises(InputError, match=r"validate\.baseline"):
-        validate()
-
-
-def test_distances_are_total_variation(checkout: Checkout) -> None:
-    shard("aa", *[{}] * 3, {"task": "other", "input": "x" * 120})
-    baseline(triage=1, other=1)
-    profile = json.loads((paths.cache_root() / "open/releases" / RELEASE / "profile.json").read_text())
-    across = facts.across_shards([paths.INGESTED / "aa.parquet"])
-    assert facts.drift(profile, across).row(0, named=True) == {
-        "task_mix_distance": 0.25,
-        "language_mix_distance": 0.0,
-        "input_length_distance": 0.25,
-    }
 
 
 def test_the_stage_as_a_program_says_nothing_of_a_record(checkout: Checkout) -> None:
@@ -223,8 +229,8 @@ def test_the_stage_as_a_program_says_nothing_of_a_record(checkout: Checkout) -> 
 
 def test_great_expectations_sees_numbers_and_booleans_only(checkout: Checkout) -> None:
     shard("aa", {})
-    across = facts.across_shards([paths.INGESTED / "aa.parquet"])
-    derived = facts.record_facts(paths.INGESTED / "aa.parquet", across, Params.load().validate_)
+    shards = [paths.INGESTED / "aa.parquet"]
+    (derived,) = facts.record_facts(shards, across(shards), Params.load())
     assert {name for name, kind in derived.schema.items() if kind == pl.String} == {"shard"}
 
 
