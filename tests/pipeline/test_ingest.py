@@ -542,7 +542,9 @@ def test_who_leaves_the_inbox_is_in_nothing_that_is_made_or_read(checkout: Check
     put("ward.jsonl", jsonl(*others))
     report, work = ingest()
     assert work == {"shards_parsed": 1, "shards_reused": 1}
-    assert name.lower() not in str(ingested().rows() + quarantine().rows()).lower() + json.dumps(report).lower()
+    assert (
+        name.lower() not in str(ingested().rows() + quarantine().rows()).lower() + json.dumps(report).lower()
+    )
     # Without the entries that still know the patient the stage makes the same and reads nothing anew.
     made = outputs()
     for entry in entries_with(name):

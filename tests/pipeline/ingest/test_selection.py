@@ -44,7 +44,9 @@ def expected(tables: list[list[tuple[int, int, int, int]]], cap: int | None) -> 
     groups = unique.group_by("cell", "group").len().sort("cell", pl.col("group") % 5, "group")
     so_far = pl.col("len").cast(pl.Int64).cum_sum().over("cell")
     first = pl.int_range(pl.len()).over("cell") == 0
-    kept = unique if cap is None else unique.join(groups.filter((so_far <= cap) | first), on=["cell", "group"])
+    kept = (
+        unique if cap is None else unique.join(groups.filter((so_far <= cap) | first), on=["cell", "group"])
+    )
     return tuple(table["number"].is_in(each["number"].implode()).to_list() for each in (unique, kept))  # type: ignore[return-value]
 
 
