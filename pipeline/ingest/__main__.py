@@ -185,7 +185,7 @@ def _report(parsed: Sequence[Shard], ignored: int, chosen: Selection) -> Report:
                 "in": facts["in"] * copies,
                 "out": drawn,
                 "quarantined": sum(facts["quarantine"].values()),
-                "duplicates": facts["out"] - alone + facts["in"] * (copies - 1),
+                "duplicates": facts["duplicates"] + facts["out"] - alone + facts["in"] * (copies - 1),
                 "sampled_away": alone - drawn,
             }
         )

@@ -12,6 +12,7 @@ record                   not_json, not_an_object, not_csv, wrong_columns, encodi
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -61,15 +62,18 @@ SAME = ["task", "input", "target", "split"]
 
 @dataclass(frozen=True)
 class Checked:
-    """Rows of one file, each either a record or in quarantine.
+    """Rows of one file: each is a record, in quarantine, or a duplicate of one of these records.
 
     ``records``: INGESTED_SCHEMA, by line. ``keys``: their keys, row for row.
-    ``quarantine``: QUARANTINE_SCHEMA. ``languages_guessed``: records without a language.
+    ``quarantine``: QUARANTINE_SCHEMA. ``labels``: task, task_label and the first line of it.
+    ``languages_guessed``: rows without a language.
     """
 
     records: pl.DataFrame
     keys: Keys
     quarantine: pl.DataFrame
+    duplicates: int
+    labels: list[tuple[str, str, int]]
     languages_guessed: int
 
 
@@ -82,80 +86,105 @@ def field_names(source: Source | None) -> dict[str, tuple[str, ...]]:
 
 def check(rows: Rows, shard: str, source: Source | None) -> Checked:
     """Map rows of a file to records and check them."""
-    names = field_names(source)
-    defaults = source.defaults if source else {}
-    required = ("input", "target")
-    frame = rows.frame.select(
-        LINE,
-        REASON,
-        FIELD,
-        *(
-            pl.coalesce(pl.col(name) if field in required else _blank_to_null(name) for name in names[field])
-            .fill_null(pl.lit(defaults.get(field), pl.String))
-            .alias(field)
-            for field in names
-        ),
-        promptcblue=pl.col("task_dataset").is_not_null(),
-    )
-    frame = _with_choices(frame).with_columns(
-        pl.col("task").alias("task_label"),
-        pl.col("task").str.to_lowercase(),
-        pl.col("task_type").str.to_lowercase().replace(PROMPTCBLUE_TYPES),
-        pl.col("language").str.replace(
-            r"^[A-Za-z]*", pl.col("language").str.extract("^([A-Za-z]*)").str.to_lowercase()
-        ),
-        guessed=pl.col("language").is_null() & pl.col("promptcblue"),
-    )
-    frame = frame.with_columns(
-        language=pl.when("guessed").then(_language_by_script()).otherwise("language"),
-        answer_choices=pl.when(pl.col("promptcblue") & pl.col("task").is_in(PROMPTCBLUE_OPEN_TASKS))
-        .then(pl.concat_list("answer_choices", pl.lit(PROMPTCBLUE_NONE)).list.unique(maintain_order=True))
-        .otherwise("answer_choices"),
-    )
-    frame = frame.with_columns(_faults(names)).with_columns(faulty=pl.col("fault").is_not_null())
-    good = frame.filter(~pl.col("faulty")).sort(LINE)
-    same = _digests(good, SAME)
-    # Equal records are the same and have an equal rest: the texts, which are long, are read once.
-    content = _digests(good, [name for name in (*RECORD_SCHEMA, "task_label") if name not in SAME], same)
-    records = good.with_columns(
+    frame = _faults(_fields(rows.frame, source), field_names(source))
+    good = frame.filter(pl.col("fault").is_null())
+    labels = good.unique(["task", "task_label"], keep="first", maintain_order=True)
+    unique, same, content = _without_duplicates(good, *_digests(good))
+    records = unique.select(
         pl.col("sample_id").fill_null(pl.Series(content, dtype=pl.Binary).bin.encode("hex")),
+        *(name for name in RECORD_SCHEMA if name not in ("sample_id", "source")),
+        "task_label",
         pl.col("source").fill_null(shard),
         pl.lit(shard).alias("shard"),
         pl.col(LINE).alias("line"),
     ).select(list(INGESTED_SCHEMA))
-    bad = frame.with_row_index("index").filter("faulty")
+    bad = frame.select(LINE, "fault").with_row_index("index").filter(pl.col("fault").is_not_null())
     quarantine = bad.select(
         pl.lit(shard).alias("shard"),
         pl.col(LINE).alias("line"),
         pl.col("fault").str.split(" ").list.get(0).alias("field"),
         pl.col("fault").str.split(" ").list.get(1).alias("reason"),
         pl.Series("raw", rows.raw(bad["index"].to_list()), dtype=pl.String),
-    ).sort("line")
-    keys = Keys.of(good.select("task", "split"), same, content, _groups(good, content))
-    return Checked(records, keys, quarantine, int(good["guessed"].sum()))
+    )
+    return Checked(
+        records,
+        Keys.of(unique.select("task", "split"), same, content, _groups(unique, content)),
+        quarantine,
+        good.height - unique.height,
+        labels.select("task", "task_label", LINE).rows(),
+        int(good["guessed"].sum()),
+    )
+
+
+def _fields(frame: pl.DataFrame, source: Source | None) -> pl.DataFrame:
+    """The fields of records, spelt as the pipeline spells them."""
+    defaults = source.defaults if source else {}
+    required = ("input", "target")
+
+    def value(field: str, names: Sequence[str]) -> pl.Expr:
+        given = [name for name in names if frame[name].null_count() < frame.height]
+        values = (pl.col(name) if field in required else _blank_to_null(name) for name in given)
+        return pl.coalesce(*values, pl.lit(defaults.get(field), pl.String)).alias(field)
+
+    fields = frame.select(
+        LINE,
+        REASON,
+        FIELD,
+        *(value(field, names) for field, names in field_names(source).items()),
+        promptcblue=pl.col("task_dataset").is_not_null(),
+    )
+    task, language = pl.col("task").str.to_lowercase(), pl.col("language")
+    found = (
+        fields.lazy()
+        .join(_choice_lists(fields), on="answer_choices", how="left", maintain_order="left")
+        .drop("answer_choices")
+        .rename({"choices": "answer_choices"})
+        .with_columns(
+            task.alias("task"),
+            pl.col("task").alias("task_label"),
+            pl.col("bad_choices").fill_null(False),
+            pl.col("task_type").str.to_lowercase().replace(PROMPTCBLUE_TYPES),
+            language.str.replace(r"^[A-Za-z]*", language.str.extract("^([A-Za-z]*)").str.to_lowercase()),
+            guessed=language.is_null() & pl.col("promptcblue"),
+        )
+        .collect()
+    )
+    return _as_promptcblue(found) if found["promptcblue"].any() else found
+
+
+def _as_promptcblue(frame: pl.DataFrame) -> pl.DataFrame:
+    """With the language, and the choice of none, that PromptCBLUE leaves unsaid."""
+    is_open = pl.col("promptcblue") & pl.col("task").is_in(PROMPTCBLUE_OPEN_TASKS)
+    with_none = pl.concat_list("answer_choices", pl.lit(PROMPTCBLUE_NONE)).list.unique(maintain_order=True)
+    by_script = pl.when(pl.col("input").str.contains(r"\p{Han}")).then(pl.lit("zh")).otherwise(pl.lit("en"))
+    return frame.with_columns(
+        language=pl.when("guessed").then(by_script).otherwise("language"),
+        answer_choices=pl.when(is_open).then(with_none).otherwise("answer_choices"),
+    )
 
 
 def _blank_to_null(name: str) -> pl.Expr:
     return pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name))
 
 
-def _with_choices(frame: pl.DataFrame) -> pl.DataFrame:
-    """``answer_choices`` from JSON text to a list without repeats; ``bad_choices`` where it is none."""
-    texts = frame["answer_choices"].drop_nulls().unique(maintain_order=True).to_list()
+def _choice_lists(fields: pl.DataFrame) -> pl.LazyFrame:
+    """By the JSON of ``answer_choices``: ``choices``, a list without repeats, ``choices_text``, all of it
+    in one, and ``bad_choices`` where it is no list."""
+    texts = fields["answer_choices"].drop_nulls().unique(maintain_order=True).to_list()
     lists = [_choices(text) for text in texts]
-    decoded = pl.DataFrame(
+    return pl.LazyFrame(
         {
             "answer_choices": texts,
             "choices": [choices or None for choices in lists],
+            "choices_text": ["\0".join(choices or ()) for choices in lists],
             "bad_choices": [choices is None for choices in lists],
         },
-        schema={"answer_choices": pl.String, "choices": pl.List(pl.String), "bad_choices": pl.Boolean},
-    )
-    return (
-        frame.join(decoded, on="answer_choices", how="left", maintain_order="left")
-        .drop("answer_choices")
-        .rename({"choices": "answer_choices"})
-        .with_columns(pl.col("bad_choices").fill_null(False))
+        schema={
+            "answer_choices": pl.String,
+            "choices": pl.List(pl.String),
+            "choices_text": pl.String,
+            "bad_choices": pl.Boolean,
+        },
     )
 
 
@@ -176,12 +205,8 @@ def _choices(text: str) -> list[str] | None:
     return strings if all(string.strip() and not text_fault(string) for string in strings) else None
 
 
-def _language_by_script() -> pl.Expr:
-    return pl.when(pl.col("input").str.contains(r"\p{Han}")).then(pl.lit("zh")).otherwise(pl.lit("en"))
-
-
-def _faults(names: dict[str, tuple[str, ...]]) -> pl.Expr:
-    """``fault``: "field reason" of the first thing wrong with a row, or null."""
+def _faults(frame: pl.DataFrame, names: dict[str, tuple[str, ...]]) -> pl.DataFrame:
+    """``frame`` with ``fault``: "field reason" of the first thing wrong with a row, or null."""
     fields = {name: field for field in reversed(names) for name in reversed(names[field])}
     col = pl.col
     is_choice = col("task_type").is_in(CHOICE_TASK_TYPES)
@@ -208,35 +233,61 @@ def _faults(names: dict[str, tuple[str, ...]]) -> pl.Expr:
         pl.concat_str(col(FIELD).replace(fields), col(REASON), separator=" ")
     )
     found = (pl.when(wrong).then(pl.lit(f"{field} {reason}")) for field, reason, wrong in checks)
-    return pl.coalesce(unread, *found).alias("fault")
+    return frame.with_columns(fault=pl.coalesce(unread, *found))
 
 
 def _whole(pattern: str) -> str:
     return rf"\A(?:{pattern})\z"
 
 
-def _digests(frame: pl.DataFrame, columns: list[str], before: list[bytes] | None = None) -> list[bytes]:
-    """First 16 bytes of SHA-256 over the values of each row, each with its length before it; over
-    ``before`` (a value of equal length for each row) first."""
+def _digests(frame: pl.DataFrame) -> tuple[list[bytes], list[bytes]]:
+    """The first 16 bytes of SHA-256 over what makes two records the same, and over all of each.
+
+    Each value has its length before it. The input, which is long, is neither copied nor read twice.
+    """
+    heads = _joined(frame, ["task", "target", "split"], pl.col("input").str.len_bytes().cast(pl.String))
+    rest = [*(name for name in RECORD_SCHEMA if name not in (*SAME, "answer_choices")), "task_label"]
+    rests = _joined(frame, [*rest, "choices_text"])
+    same, content = [], []
+    for head, text, tail in zip(heads, frame["input"].cast(pl.Binary).to_list(), rests, strict=True):
+        digest = hashlib.sha256(head)
+        digest.update(text)
+        same.append(digest.digest()[:16])
+        digest.update(tail)
+        content.append(digest.digest()[:16])
+    return same, content
+
+
+def _joined(frame: pl.DataFrame, columns: Sequence[str], *more: pl.Expr) -> list[bytes]:
+    """The values of each row as one, each with its length before it."""
     parts: list[pl.Expr] = []
     for name in columns:
         text = pl.col(name)
-        if frame.schema[name] == pl.List(pl.String):
-            text = text.list.join("\0")  # which no choice holds
         of_value = [text.str.len_bytes().cast(pl.String), pl.lit(":"), text]
-        # A string of its own for each value would be one more copy of all texts.
         parts += [pl.concat_str(of_value).fill_null("-")] if frame[name].null_count() else of_value
-    joined = frame.select(pl.concat_str(parts).cast(pl.Binary)).to_series()
-    values = joined.to_list()
-    if before is not None:
-        values = [first + value for first, value in zip(before, values, strict=True)]
-    return [hashlib.sha256(value).digest()[:16] for value in values]
+    return frame.select(pl.concat_str(*parts, *more).cast(pl.Binary)).to_series().to_list()
+
+
+def _without_duplicates(
+    frame: pl.DataFrame, same: list[bytes], content: list[bytes]
+) -> tuple[pl.DataFrame, list[bytes], list[bytes]]:
+    """Of rows that are the same the one of the smallest content, or the first (as selection does)."""
+    if len(set(same)) == len(same):
+        return frame, same, content
+    best: dict[bytes, int] = {}
+    for at, key in enumerate(same):
+        first = best.setdefault(key, at)
+        if content[at] < content[first]:
+            best[key] = at
+    kept = sorted(best.values())
+    return frame[kept], [same[at] for at in kept], [content[at] for at in kept]
 
 
 def _groups(frame: pl.DataFrame, content: list[bytes]) -> list[bytes]:
     """The digest of each row's group, or of its content where it has none."""
     named = frame.select("group_id").drop_nulls().unique()
-    of_group = dict(zip(named["group_id"].to_list(), _digests(named, ["group_id"]), strict=True))
+    digests = (hashlib.sha256(value).digest()[:16] for value in _joined(named, ["group_id"]))
+    of_group = dict(zip(named["group_id"].to_list(), digests, strict=True))
     return [
         own if group is None else of_group[group]
         for group, own in zip(frame["group_id"].to_list(), content, strict=True)

@@ -132,6 +132,8 @@ class _Finder:
                 self._utf16.decode(piece)
             except UnicodeError:
                 self._name = self._utf16 = None
+        if not self._rest and piece.isascii():
+            return  # which says nothing, wherever its last line ends
         self._rest += piece
         end = self._rest.rfind(b"\n") + 1
         if not end and len(self._rest) > LONG_LINE_BYTES:

@@ -10,11 +10,14 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from pipeline.ingest.formats import lines as text_lines
 from pipeline.ingest.formats.block import (
@@ -27,7 +30,6 @@ from pipeline.ingest.formats.block import (
     Ask,
     Rows,
     faulty,
-    schema,
     text_fault,
 )
 from pipeline.ingest.formats.content import Content
@@ -38,8 +40,9 @@ HEAD_BYTES = 2**18
 RAW_CONTROL = re.compile(r"[\x00-\x1f]")
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 MARK = codecs.BOM_UTF8
-UNUSUAL = [r"\u", r"\b", "&amp;"]
-"""Where ASCII text holds none of these, there is nothing that ``repair`` could change."""
+NESTING = r"[\[{]"
+UNUSUAL = [r"\u", r"\b", "&amp;", "\0"]
+"""Where ASCII text holds none of these, there is nothing that ``repair`` could change, and no NUL."""
 LONG_NUMBER = 18
 """Digits from which on a number is handed on as text: polars holds no integer above 128 bits."""
 
@@ -83,8 +86,65 @@ def of_lines(block: Lines, ask: Ask) -> Rows:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if not data.isascii() and MARK in data:  # files put together
         data = data.replace(b"\n" + MARK, b"\n").removeprefix(MARK)
+    if (rows := _plain(data, first, ask)) is not None:
+        return rows
     lines = data.removesuffix(b"\n").split(b"\n")
     return parsed(lines, range(first, first + len(lines)), ask)
+
+
+def _plain(data: bytes, first: int, ask: Ask) -> Rows | None:
+    """What ``parsed`` gives for lines of which none has a fault or is blank; None where one may."""
+    data = data if data.endswith(b"\n") else data + b"\n"
+    try:
+        texts = _cut(data)
+        values = pl.read_ndjson(data, schema=_columns(ask))
+    except (UnicodeDecodeError, pl.exceptions.PolarsError):
+        return None
+    if values.height != len(texts):
+        return None
+    text = pl.col("text").str
+    longest, most_marks, odd = (
+        texts.to_frame("text")
+        .select(
+            longest=text.len_bytes().max(),
+            most_marks=text.count_matches(NESTING).max(),
+            odd=text.contains_any(UNUSUAL).any(),
+        )
+        .row(0)
+    )
+    values = _with_paths(values, ask)
+    if (
+        longest > ask.limits.row_bytes
+        or most_marks > ask.limits.depth
+        or _suspects(values, texts, ask, odd).any()
+    ):
+        return None
+    return _rows(
+        values,
+        range(first, first + len(texts)),
+        ask,
+        lambda indices: texts.gather(indices).str.strip_suffix("\n"),
+        plain=not odd and data.isascii(),
+    )
+
+
+def _cut(data: bytes) -> pl.Series:
+    """Lines of UTF-8, each with its end. Raises UnicodeDecodeError."""
+    if not data.isascii():
+        data.decode()
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
+    starts = np.concatenate([[0], ends + 1]).astype(np.int64)
+    texts = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(starts), pa.py_buffer(data))
+    return pl.Series(texts, dtype=pl.String)
+
+
+def _columns(ask: Ask) -> pl.Schema:
+    """What is read of an object: also what holds values that are wanted from within."""
+    return pl.Schema(dict.fromkeys((*ask.wanted, *_heads(ask)), pl.String))
+
+
+def _heads(ask: Ask) -> dict[str, None]:
+    return dict.fromkeys(name.split(".")[0] for name in ask.wanted if "." in name)
 
 
 def _elements(content: Content, ask: Ask) -> Iterator[Rows | Lines]:
@@ -143,18 +203,35 @@ def parsed(
     _find_absurd(texts, faults, ask)
     values, more, lenient = _values(lines, texts, faults, ask)
     faults |= more
-    found = [faults.get(at) for at in range(len(lines))] if faults else [None] * len(lines)
-    return Rows(
-        values.with_columns(
-            pl.Series(LINE, numbers, dtype=pl.Int64),
-            pl.Series(REASON, [fault and fault.reason for fault in found], dtype=pl.String),
-            pl.Series(FIELD, [fault and fault.field for fault in found], dtype=pl.String),
-        ).select(list(schema(ask.wanted))),
+    rows = _rows(
+        values,
+        numbers,
+        ask,
         lambda indices: [_shown(lines[at], faults.get(at)) for at in indices],
-        repaired={"json": lenient} if lenient else {},
-        by_line=by_line,
-        plain=texts.str.len_bytes().sum() == texts.str.len_chars().sum()
-        and not texts.str.contains_any(UNUSUAL).any(),
+        faults,
+    )
+    return replace(rows, repaired={"json": lenient} if lenient else {}, by_line=by_line)
+
+
+def _rows(
+    values: pl.DataFrame,
+    numbers: Sequence[int],
+    ask: Ask,
+    raw: Callable[[Sequence[int]], Iterable[str]],
+    faults: Mapping[int, Fault] | None = None,
+    plain: bool = False,
+) -> Rows:
+    found = [faults.get(at) for at in range(values.height)] if faults else []
+    reasons, fields = ([fault and fault[part] for fault in found] for part in range(2))
+    return Rows(
+        values.select(
+            pl.Series(LINE, numbers, dtype=pl.Int64),
+            *ask.wanted,
+            pl.Series(REASON, reasons, dtype=pl.String) if found else pl.lit(None, pl.String).alias(REASON),
+            pl.Series(FIELD, fields, dtype=pl.String) if found else pl.lit(None, pl.String).alias(FIELD),
+        ),
+        lambda indices: list(raw(indices)),
+        plain=plain,
     )
 
 
@@ -164,7 +241,7 @@ def _find_absurd(texts: pl.Series, faults: dict[int, Fault], ask: Ask) -> None:
         faults.setdefault(at, Fault("encoding"))
     for at in (texts.str.len_bytes() > ask.limits.row_bytes).arg_true():
         faults.setdefault(at, Fault("row_too_large"))
-    for at in (texts.str.count_matches(r"[\[{]") > ask.limits.depth).arg_true():
+    for at in (texts.str.count_matches(NESTING) > ask.limits.depth).arg_true():
         if at not in faults and depth(texts[at]) > ask.limits.depth:
             faults[at] = Fault("too_deep")
 
@@ -209,8 +286,7 @@ def _values(
     where it refuses a block, the lines that Python can read are given to it, written anew if
     need be; and where it refuses those they are halved until the bad ones stand alone.
     """
-    heads = dict.fromkeys(name.split(".")[0] for name in ask.wanted if "." in name)
-    columns = pl.Schema(dict.fromkeys((*ask.wanted, *heads), pl.String))
+    columns = _columns(ask)
     readable = [at for at in range(len(lines)) if at not in unread] if unread else range(len(lines))
     whole = _parse([lines[at] for at in readable] if unread else lines, columns)
     faults: dict[int, Fault] = {}
@@ -218,7 +294,7 @@ def _values(
     frame = None
     if whole is not None:
         frame = whole if not unread else _aligned([(tuple(readable), whole)], columns, len(lines))
-        frame = _with_paths(frame, ask.wanted, heads)
+        frame = _with_paths(frame, ask)
         suspects: Iterable[int] = _suspects(frame, texts, ask).arg_true()
     else:
         suspects = readable
@@ -233,7 +309,7 @@ def _values(
     if frame is None:
         likely = [(at, renewed.get(at) or lines[at]) for at in readable if at not in faults]
         read = list(_parse_by_halves(likely, columns))
-        frame = _with_paths(_aligned(read, columns, len(lines)), ask.wanted, heads)
+        frame = _with_paths(_aligned(read, columns, len(lines)), ask)
         good = {at for indices, _ in read for at in indices}
         faults |= {at: Fault("not_json") for at, _ in likely if at not in good}
     else:
@@ -241,9 +317,11 @@ def _values(
     return frame, faults, len(renewed.keys() - faults.keys())
 
 
-def _with_paths(frame: pl.DataFrame, wanted: Sequence[str], heads: Iterable[str]) -> pl.DataFrame:
+def _with_paths(frame: pl.DataFrame, ask: Ask) -> pl.DataFrame:
     """Columns named ``a.b`` from what the JSON in column ``a`` holds under ``b``."""
-    within = [(name, *name.split(".", 1)) for name in wanted if name.split(".")[0] in heads and "." in name]
+    if not _heads(ask):
+        return frame
+    within = [(name, *name.split(".", 1)) for name in ask.wanted if "." in name]
     return frame.with_columns(
         pl.coalesce(
             name,
@@ -253,20 +331,24 @@ def _with_paths(frame: pl.DataFrame, wanted: Sequence[str], heads: Iterable[str]
     )
 
 
-def _suspects(frame: pl.DataFrame, texts: pl.Series, ask: Ask) -> pl.Series:
+def _suspects(frame: pl.DataFrame, texts: pl.Series, ask: Ask, escapes: bool = True) -> pl.Series:
     """Rows to be looked at: polars writes a nested value as JSON text and a lone surrogate as NUL,
-    and takes the first of two values of one name."""
+    and takes the first of two values of one name. ``escapes``: there may be NUL."""
     text = pl.col(ask.texts).str
-    # Three searches for what is plain take a third of the time of one regular expression.
-    nested = (text.starts_with("[") | text.starts_with("{") | text.contains("\0", literal=True)).fill_null(
-        False
-    )
+    # Searches for what is plain take a third of the time of one regular expression.
+    nested = text.starts_with("[") | text.starts_with("{")
+    if escapes:
+        nested = nested | text.contains("\0", literal=True)
     names = "|".join(re.escape(name) for name in ask.wanted)
-    given = texts.str.count_matches(rf'"(?:{names})"\s*:\s*[^n\s]')
-    return frame.select(
-        pl.any_horizontal(nested)
-        | (given > pl.sum_horizontal(pl.col(ask.wanted).is_not_null())).fill_null(False).alias("suspect")
-    ).to_series()
+    given = pl.col("#text").str.count_matches(rf'"(?:{names})"\s*:\s*[^n\s]')
+    return (
+        frame.with_columns(texts.alias("#text"))
+        .select(
+            pl.any_horizontal(nested.fill_null(False))
+            | (given > pl.sum_horizontal(pl.col(ask.wanted).is_not_null())).fill_null(False).alias("suspect")
+        )
+        .to_series()
+    )
 
 
 def _parse(lines: Sequence[bytes], columns: pl.Schema) -> pl.DataFrame | None:

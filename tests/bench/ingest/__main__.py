@@ -5,7 +5,7 @@
     python -m tests.bench.ingest --quick           a look: 100,000 records, 1,000 files
 
 Records are made up (tests.bench.ingest.made), a tenth of them in one file. Every run of the stage is a
-process as DVC would start it; memory is that of all its processes together, sampled ten times a second.
+process as DVC would start it; memory is that of all its processes together, sampled four times a second.
 The peer reads some of the same files.
 """
 

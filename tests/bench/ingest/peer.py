@@ -4,16 +4,20 @@ It leaves out what pandas knows nothing of: encodings, damaged lines, spellings,
 """
 
 import hashlib
+import re
 import time
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pipeline.ingest.formats import repair
 from pipeline.records import CHOICE_TASK_TYPES, LANGUAGE_TAG, SPLITS, TASK_NAME, TASK_TYPES
 from tests.bench.children import Result
 
 CHUNK = 50_000
+MOJIBAKE = re.compile(repair.MOJIBAKE)
 TEXTS = ("sample_id", "input", "target", "group_id", "source")
+OPTIONAL = ("sample_id", "task", "task_type", "group_id", "language", "source")
 FIELDS = (
     "sample_id",
     "task",
@@ -39,6 +43,8 @@ def read(files: Sequence[str], folder: str) -> Result:
     for number, file in enumerate(files):
         writer = None
         for chunk in pd.read_json(file, lines=True, chunksize=CHUNK, convert_dates=False, dtype=False):
+            for name in OPTIONAL:
+                chunk[name] = chunk[name].where(chunk[name].str.strip() != "")
             faults = _faults(chunk)
             good, bad = chunk[faults.isna()], chunk[faults.notna()]
             same = _digests(good, ("task", "input", "target"))
@@ -94,7 +100,8 @@ def _faults(frame: Any) -> Any:
     for name in TEXTS:
         text = frame[name]
         odd |= text.str.contains("\0", regex=False).fillna(False).astype(bool)
-        odd |= ~text.map(_is_normal, na_action="ignore").fillna(True).astype(bool)
+        odd |= text.str.contains(f"{repair.CONTROL}|&amp;").fillna(False).astype(bool)
+        odd |= text.map(_is_odd, na_action="ignore").fillna(False).astype(bool)
     checks = {
         "not_text": odd,
         "missing_input": frame["input"].isna(),
@@ -114,8 +121,13 @@ def _faults(frame: Any) -> Any:
     return pd.Series(np.select(wrong, list(checks), default=None), index=frame.index)
 
 
-def _is_normal(text: Any) -> bool:
-    return isinstance(text, str) and unicodedata.is_normalized("NFC", text)
+def _is_odd(text: Any) -> bool:
+    """Whether a value is no text, or beyond ASCII not in Unicode's composed form, or may be mojibake."""
+    if not isinstance(text, str):
+        return True
+    if text.isascii():
+        return False
+    return MOJIBAKE.search(text) is not None or not unicodedata.is_normalized("NFC", text)
 
 
 def _digests(frame: Any, columns: Iterable[str]) -> list[bytes]:

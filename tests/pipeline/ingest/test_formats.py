@@ -80,7 +80,7 @@ def test_json_is_read_whatever_pieces_it_comes_in(size: int, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("size", [1, 5, 64])
+@pytest.mark.parametrize("size", [3, 5, 64])
 def test_blocks_never_cut_a_line(end: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.ingest.formats.compression.PIECE_BYTES", size)
     monkeypatch.setattr(lines, "BLOCK_BYTES", 100)
