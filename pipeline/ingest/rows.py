@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import polars as pl
 
@@ -207,7 +208,16 @@ def _choices(text: str) -> list[str] | None:
 
 def _faults(frame: pl.DataFrame, names: dict[str, tuple[str, ...]]) -> pl.DataFrame:
     """``frame`` with ``fault``: "field reason" of the first thing wrong with a row, or null."""
-    fields = {name: field for field in reversed(names) for name in reversed(names[field])}
+    wrong = _first_wrong()
+    if frame[REASON].null_count() < frame.height:
+        fields = {name: field for field in reversed(names) for name in reversed(names[field])}
+        named = pl.concat_str(pl.col(FIELD).replace(fields), pl.col(REASON), separator=" ")
+        wrong = pl.coalesce(pl.when(pl.col(REASON).is_not_null()).then(named), wrong)
+    return frame.with_columns(fault=wrong)
+
+
+@cache
+def _first_wrong() -> pl.Expr:
     col = pl.col
     is_choice = col("task_type").is_in(CHOICE_TASK_TYPES)
     checks: list[tuple[str, str, pl.Expr]] = [
@@ -229,11 +239,8 @@ def _faults(frame: pl.DataFrame, names: dict[str, tuple[str, ...]]) -> pl.DataFr
         ("language", "missing_language", col("language").is_null()),
         ("language", "bad_language", ~col("language").str.contains(_whole(LANGUAGE_TAG.pattern))),
     ]
-    unread = pl.when(col(REASON).is_not_null()).then(
-        pl.concat_str(col(FIELD).replace(fields), col(REASON), separator=" ")
-    )
     found = (pl.when(wrong).then(pl.lit(f"{field} {reason}")) for field, reason, wrong in checks)
-    return frame.with_columns(fault=pl.coalesce(unread, *found))
+    return pl.coalesce(*found)
 
 
 def _whole(pattern: str) -> str:

@@ -16,8 +16,8 @@ from pipeline.errors import DataError
 from pipeline.ingest.keys import Array
 from pipeline.ingest.shards import Shard
 
-PASS_ROWS = 2**23
-"""Records whose duplicates are looked for at once: 64 MiB of digests, and few keys beside them."""
+PASS_ROWS = 2**24
+"""Records whose duplicates are looked for at once: 128 MiB of digests, and few keys beside them."""
 
 DRAW_ROWS = 2**20
 """Keys that are counted at once when groups are drawn."""

@@ -23,7 +23,7 @@ _STARTS = {
     "zstd": (MAGIC["zstd"], *(bytes([0x50 + n]) + b"\x2a\x4d\x18" for n in range(16))),  # skippable frames
 }
 
-PIECE_BYTES = 2**20
+PIECE_BYTES = 2**22
 GZIP_INPUT_BYTES = 64 * 2**10
 ZSTD_INPUT_BYTES = 2 * 2**10
 """Read at once: four bytes may inflate to 128 KiB, and zstandard knows no limit for what it returns."""

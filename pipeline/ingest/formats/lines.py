@@ -43,7 +43,7 @@ def blocks(content: Content) -> Iterator[Lines]:
         elif size < BLOCK_BYTES:
             continue
         elif end := _last_end(piece):  # joined and cut here, a block is copied once
-            block = b"".join([*parts[:-1], piece[:end]])
+            block = b"".join([*parts[:-1], memoryview(piece)[:end]])
             parts = [piece[end:]]
         elif size > limit:
             held = b"".join(parts)
