@@ -60,6 +60,17 @@ QUARANTINE_SCHEMA = pl.Schema(
 SAME = ["task", "input", "target", "split"]
 """Records that are equal in these are duplicates."""
 
+REST = [
+    *(name for name in RECORD_SCHEMA if name not in (*SAME, "answer_choices")),
+    "choices_text",
+    "task_label",
+]
+
+HASHES = 2
+"""Hashes of 64 bits (xxh3, as polars has it) that tell whether two rows are equal: a hundredth of the
+time of SHA-256. Of two duplicates another may stay with another version of polars; nothing else is
+decided by them."""
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -90,9 +101,10 @@ def check(rows: Rows, shard: str, source: Source | None) -> Checked:
     frame = _faults(_fields(rows.frame, source), field_names(source))
     good = frame.filter(pl.col("fault").is_null())
     labels = good.unique(["task", "task_label"], keep="first", maintain_order=True)
-    unique, same, content = _without_duplicates(good, *_digests(good))
+    unique, hashes = _without_duplicates(good)
+    identities = _identities(unique)
     records = unique.select(
-        pl.col("sample_id").fill_null(pl.Series(content, dtype=pl.Binary).bin.encode("hex")),
+        pl.col("sample_id").fill_null(identities.bin.encode("hex")),
         *(name for name in RECORD_SCHEMA if name not in ("sample_id", "source")),
         "task_label",
         pl.col("source").fill_null(shard),
@@ -109,7 +121,7 @@ def check(rows: Rows, shard: str, source: Source | None) -> Checked:
     )
     return Checked(
         records,
-        Keys.of(unique.select("task", "split"), same, content, _groups(unique, content)),
+        Keys.of(unique.select("task", "split"), hashes, _groups(unique, identities)),
         quarantine,
         good.height - unique.height,
         labels.select("task", "task_label", LINE).rows(),
@@ -247,55 +259,45 @@ def _whole(pattern: str) -> str:
     return rf"\A(?:{pattern})\z"
 
 
-def _digests(frame: pl.DataFrame) -> tuple[list[bytes], list[bytes]]:
-    """The first 16 bytes of SHA-256 over what makes two records the same, and over all of each.
+def _without_duplicates(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Of rows that are the same the one of the smallest content, or the first (as selection does); and
+    the hashes of these rows: u64 columns ``same`` and ``content``, HASHES of each."""
+    values = {"same": SAME, "content": [*SAME, *REST]}
+    hashes = frame.select(
+        pl.struct(columns).hash(seed).alias(f"{name}{seed}")
+        for name, columns in values.items()
+        for seed in range(HASHES)
+    )
+    same = [f"same{seed}" for seed in range(HASHES)]
+    if hashes["same0"].n_unique() == hashes.height:
+        return frame, hashes
+    ordered = hashes.with_row_index("row").sort(hashes.columns, maintain_order=True)
+    kept = ordered.unique(same, keep="first", maintain_order=True)["row"].sort()
+    return frame[kept], hashes[kept]
 
-    Each value has its length before it. The input, which is long, is neither copied nor read twice.
-    """
-    heads = _joined(frame, ["task", "target", "split"], pl.col("input").str.len_bytes().cast(pl.String))
-    rest = [*(name for name in RECORD_SCHEMA if name not in (*SAME, "answer_choices")), "task_label"]
-    rests = _joined(frame, [*rest, "choices_text"])
-    same, content = [], []
-    for head, text, tail in zip(heads, frame["input"].cast(pl.Binary).to_list(), rests, strict=True):
-        digest = hashlib.sha256(head)
-        digest.update(text)
-        same.append(digest.digest()[:16])
-        digest.update(tail)
-        content.append(digest.digest()[:16])
-    return same, content
+
+def _identities(frame: pl.DataFrame) -> pl.Series:
+    """The first 16 bytes of SHA-256 over all of each row that has no id or no group, else null; each
+    value has its length before it."""
+    rows = frame.select(pl.col("sample_id").is_null() | pl.col("group_id").is_null()).to_series().arg_true()
+    digests = _digests(frame[rows], [*SAME, *REST])
+    return pl.repeat(None, frame.height, dtype=pl.Binary, eager=True).scatter(rows, digests)
 
 
-def _joined(frame: pl.DataFrame, columns: Sequence[str], *more: pl.Expr) -> list[bytes]:
-    """The values of each row as one, each with its length before it."""
+def _digests(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     parts: list[pl.Expr] = []
     for name in columns:
         text = pl.col(name)
         of_value = [text.str.len_bytes().cast(pl.String), pl.lit(":"), text]
+        # A string of its own for each value would be one more copy of all texts.
         parts += [pl.concat_str(of_value).fill_null("-")] if frame[name].null_count() else of_value
-    return frame.select(pl.concat_str(*parts, *more).cast(pl.Binary)).to_series().to_list()
+    values = frame.select(pl.concat_str(parts).cast(pl.Binary)).to_series().to_list()
+    return pl.Series([hashlib.sha256(value).digest()[:16] for value in values], dtype=pl.Binary)
 
 
-def _without_duplicates(
-    frame: pl.DataFrame, same: list[bytes], content: list[bytes]
-) -> tuple[pl.DataFrame, list[bytes], list[bytes]]:
-    """Of rows that are the same the one of the smallest content, or the first (as selection does)."""
-    if len(set(same)) == len(same):
-        return frame, same, content
-    best: dict[bytes, int] = {}
-    for at, key in enumerate(same):
-        first = best.setdefault(key, at)
-        if content[at] < content[first]:
-            best[key] = at
-    kept = sorted(best.values())
-    return frame[kept], [same[at] for at in kept], [content[at] for at in kept]
-
-
-def _groups(frame: pl.DataFrame, content: list[bytes]) -> list[bytes]:
-    """The digest of each row's group, or of its content where it has none."""
+def _groups(frame: pl.DataFrame, identities: pl.Series) -> pl.Series:
+    """The digest of each row's group, or its identity where it has none."""
     named = frame.select("group_id").drop_nulls().unique()
-    digests = (hashlib.sha256(value).digest()[:16] for value in _joined(named, ["group_id"]))
-    of_group = dict(zip(named["group_id"].to_list(), digests, strict=True))
-    return [
-        own if group is None else of_group[group]
-        for group, own in zip(frame["group_id"].to_list(), content, strict=True)
-    ]
+    named = named.with_columns(digest=_digests(named, ["group_id"]))
+    joined = frame.select("group_id").join(named, on="group_id", how="left", maintain_order="left")
+    return joined.select(pl.coalesce("digest", identities)).to_series()
