@@ -123,7 +123,7 @@ def _plain(data: bytes, first: int, ask: Ask) -> Rows | None:
         values,
         range(first, first + len(texts)),
         ask,
-        lambda indices: texts.gather(indices).str.strip_suffix("\n"),
+        lambda indices: texts.gather(list(indices)).str.strip_suffix("\n"),
         plain=not odd and data.isascii(),
     )
 
