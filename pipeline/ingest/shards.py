@@ -25,6 +25,7 @@ from pipeline.digests import canonical_json
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
 from pipeline.ingest import formats, keys, rows
+from pipeline.ingest.formats.block import Encoding
 from pipeline.ingest.inbox import File
 from pipeline.ingest.index import Stamp
 from pipeline.ingest.keys import Cell
@@ -58,7 +59,7 @@ class Shard:
     def facts(self) -> dict[str, Any]:
         """``in``, ``out``, ``languages_guessed``: rows. ``quarantine``, ``repaired``: counts by reason.
         ``cells``: [task, split, records] in the order of keys. ``labels``: by task, the first line of
-        each spelling of it. ``encoding``."""
+        each spelling of it. ``encoding``: [name, confidence] or None."""
         facts: dict[str, Any] = json.loads((self.entry / FACTS).read_text())
         return facts
 
@@ -120,7 +121,7 @@ class _Block(NamedTuple):
     labels: list[tuple[str, str, int]]
     counts: dict[str, Counter[str]]
     languages_guessed: int
-    encoding: str | None
+    encoding: Encoding | None
 
 
 def _checked(work: Work, workers: Workers) -> Iterator[Future[_Block]]:
@@ -170,7 +171,7 @@ class _Writer:
         self._labels: dict[str, dict[str, int]] = {}
         self._counts: dict[str, Counter[str]] = {"quarantine": Counter(), "repaired": Counter()}
         self._rows: Counter[str] = Counter({"in": 0, "out": 0, "languages_guessed": 0})
-        self._encoding: str | None = None
+        self._encoding: Encoding | None = None
 
     def __enter__(self) -> Self:
         return self

@@ -34,6 +34,7 @@ from pipeline.ingest.formats.block import (
     REASON,
     RECORD,
     Ask,
+    Encoding,
     Rows,
     Unreadable,
     faulty,
@@ -89,7 +90,7 @@ class Part:
 
     lines: Lines
     ask: Ask
-    encoding: str | None
+    encoding: Encoding | None
 
     def rows(self) -> Rows:
         return _mended(jsonl.of_lines(self.lines, self.ask), self.ask, self.encoding)
@@ -128,7 +129,7 @@ def parts(
     """What ``read`` gives, where a file of JSON lines is only cut and not read yet."""
     file_format, compression = kind
     ask = Ask(tuple(wanted), tuple(lists), limits or Limits(), source)
-    content = Content(file, compression, ask.limits)
+    content = Content(file, compression, ask.limits, source and source.encoding)
     try:
         encoding = None if file_format == "parquet" else content.survey.encoding
         yield Rows(schema(wanted).to_frame(), lambda _: [], encoding)
@@ -141,7 +142,7 @@ def parts(
         yield faulty(0, str(error.args[0]), wanted)
 
 
-def _mended(rows: Rows, ask: Ask, encoding: str | None) -> Rows:
+def _mended(rows: Rows, ask: Ask, encoding: Encoding | None) -> Rows:
     frame, counts = rows.frame, Counter[str]()
     html_entities = ask.source is not None and ask.source.html_entities
     if html_entities or not rows.plain:

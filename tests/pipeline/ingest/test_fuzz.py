@@ -16,8 +16,9 @@ from pipeline.ingest import formats
 from pipeline.ingest.rows import check
 from pipeline.params import Limits, Source
 from tests.pipeline.ingest import test_sources
-from tests.pipeline.ingest.reading import blocks
+from tests.pipeline.ingest.reading import blocks, documented
 
+REASONS = documented()
 LIMITS = Limits(row_bytes=2000, depth=8, columns=50, file_bytes=2**22)
 SEED = {
     "task": "t",
@@ -109,6 +110,7 @@ def account_for(data: bytes, name: str) -> list[int]:
         lines = rows.frame[formats.LINE].to_list()
         assert checked.records.height + checked.quarantine.height == len(lines)
         assert sorted([*checked.records["line"], *checked.quarantine["line"]]) == lines
+        assert set(checked.quarantine["reason"]) <= REASONS
         assert checked.quarantine["reason"].null_count() == checked.quarantine["raw"].null_count() == 0
         numbers += lines
     assert numbers == sorted(set(numbers))
