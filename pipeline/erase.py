@@ -113,7 +113,7 @@ class Finder:
         others = rows.frame.height - len(removed)
         if not others:
             return Rewritten(len(removed), None)
-        content = Content(data, kind.compression, WITHOUT_LIMITS, mapping and mapping.encoding)
+        content = Content(data, kind.compression, WITHOUT_LIMITS, mapping.encoding if mapping else None)
         kept = _kept(content, kind.format, rows, {*removed, *lost}, mapping)
         if kept is None:
             return Rewritten(len(removed), None, others, damaged=True)

@@ -50,13 +50,20 @@ def test_a_damaged_row_group_costs_its_own_rows() -> None:
     assert frame(bytes(data), "a.parquet")[formats.LINE].to_list() == [*range(1, 102), *range(201, 301)]
 
 
-def test_one_text_in_many_rows_is_not_copied_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [pyarrow.string(), pyarrow.large_string(), pyarrow.string_view()])
+def test_one_text_in_many_rows_is_not_copied_as_often(
+    monkeypatch: pytest.MonkeyPatch, kind: pyarrow.DataType
+) -> None:
     monkeypatch.setattr(parquet, "BLOCK_BYTES", 10_000)
-    data = to_parquet([{"input": "x" * 3000, "target": "t"}] * 1000)
+    target = io.BytesIO()
+    rows = {"input": pyarrow.array(["x" * 3000] * 1000, kind), "target": pyarrow.array(["t"] * 1000, kind)}
+    pyarrow.parquet.write_table(pyarrow.table(rows), target)
+    data = target.getvalue()
     assert len(data) < 20_000
     found = blocks(data, "a.parquet")
     assert sum(rows.frame.height for rows in found) == 1000
     assert max(rows.frame.height for rows in found) == 3
+    assert set(values(data, "a.parquet")) == {"x" * 3000}
 
 
 def test_parquet_has_limits() -> None:
