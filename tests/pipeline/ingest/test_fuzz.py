@@ -1,4 +1,9 @@
-"""Lines and files that nobody would write: nothing crashes, and each line is accounted for."""
+"""Lines and files that nobody would write: nothing crashes, and each line is accounted for.
+
+At full size, some six minutes:
+
+    python -c "from tests.pipeline.ingest.test_fuzz import *; [fuzz_files(n, 2000, 4) for n in seeds()]"
+"""
 
 import csv
 import gzip
@@ -155,8 +160,8 @@ def test_100000_fuzzed_lines() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", seeds())
-def test_2000_fuzzed_files(name: str) -> None:
-    fuzz_files(name, 2000, 4)
+def test_400_fuzzed_files(name: str) -> None:
+    fuzz_files(name, 400, 4)
 
 
 JSON = st.recursive(
