@@ -160,8 +160,8 @@ def test_100000_fuzzed_lines() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", seeds())
-def test_400_fuzzed_files(name: str) -> None:
-    fuzz_files(name, 400, 4)
+def test_300_fuzzed_files(name: str) -> None:
+    fuzz_files(name, 300, 4)
 
 
 JSON = st.recursive(
