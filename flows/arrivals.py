@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from flows import home, inbox
+from pipeline import paths
 from pipeline.errors import DataError
 from pipeline.files import write_atomically
 from pipeline.registry import Objects
@@ -36,6 +37,9 @@ BY_HAND = "by-hand"
 
 DIGEST = ".sha256"
 SHA256 = re.compile(r"[0-9a-fA-F]{64}\b")
+
+UTF16 = re.compile(rb"\xff\xfe|\xfe\xff|[^\0]\0[^\0]\0|\0[^\0]\0[^\0]")
+"""How its texts begin: with a mark, or with letters of which every other byte is zero."""
 
 MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".parquet": b"PAR1"}
 """How files of these kinds begin."""
@@ -200,7 +204,7 @@ class Arrivals:
         for key, offer in offers.items():
             if key.endswith(DIGEST):
                 continue
-            if not inbox.matches(offer.path, self._include):
+            if not paths.matches(offer.path, self._include):
                 found.ignored += key not in self._ignored
                 self._ignored.add(key)
                 continue
@@ -299,7 +303,7 @@ def new_batch() -> str:
 def what_is_wrong(path: Path, name: str) -> str | None:
     """Why a file is no data, as far as its kind tells; None where nothing is known against it. Rows are
     ingest's to judge."""
-    suffix = Path(name).suffix
+    suffix = Path(name).suffix.lower()
     with path.open("rb") as file:
         start = file.read(4096)
     if not start:
@@ -314,7 +318,7 @@ def what_is_wrong(path: Path, name: str) -> str | None:
                 return "it is cut short"
     if suffix == ".gz" and not _is_whole_gzip(path):
         return "it is cut short"
-    if magic is None and b"\0" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if magic is None and b"\0" in start and not UTF16.match(start):
         return "it is no text"
     return None
 

@@ -17,7 +17,6 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,7 +28,7 @@ from pipeline import key, paths
 from pipeline.digests import file_digest
 from pipeline.errors import InputError, PipelineError
 from pipeline.ingest import formats
-from pipeline.ingest.formats import LINE, REASON
+from pipeline.ingest.formats import LINE, REASON, qa_xml
 from pipeline.ingest.formats.block import Unreadable
 from pipeline.ingest.formats.content import Content
 from pipeline.ingest.rows import field_names
@@ -39,20 +38,25 @@ from pipeline.records import RECORD_SCHEMA
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 PARQUET = b"PAR1"
 SHARD_DIGITS = 16
+BROKEN = ["not_json", "not_csv", "wrong_columns", "encoding"]
+"""A record that is broken over several lines is as many rows of these, and spells its group once."""
+
 WITHOUT_LIMITS = Limits(file_bytes=2**62, ratio=2**31, row_bytes=2**31, depth=2**31, columns=2**31)
 """Whatever ingest would not take may hold the patient's text all the same."""
 
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A raw file without the group: ``rows`` that went, ``data`` of what stays, None for nothing.
+    """A raw file without the group: its ``rows`` that went, ``data`` of what stays, None for nothing.
 
-    ``whole`` where the file could not be rewritten, being cut short or damaged, and went with all it held.
+    ``others``: rows that went with them though they are not the group's, because nothing can be taken out
+    of what is damaged. ``damaged``: a part of the file could not be read.
     """
 
     rows: int
     data: bytes | None
-    whole: bool = False
+    others: int = 0
+    damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,29 +94,35 @@ class Finder:
         return any(
             self._rows(data, kind, each)[1]
             for each in self.mappings
-            if (kind := formats.kind(".xml" if each and each.record else "", each) or found) is not None
+            if (kind := formats.kind("a.xml" if each and each.record else "a", each) or found) is not None
         )
 
     def without(self, data: bytes, name: str, mapping: Source | None) -> Rewritten:
-        """A raw file of this name without the group's rows. Raises PipelineError where some stay."""
+        """A raw file of this name without the group's rows, in UTF-8. Raises PipelineError where some stay.
+
+        Arrays of JSON and FHIR Bundles become lines, which hold each record, or entry, as it was; what a
+        Bundle says of itself goes. Of XML an element goes too where its last record did.
+        """
         kind = formats.kind(name, mapping)
         if kind is None:
             return Rewritten(0, data)
         rows, removed = self._rows(data, kind, mapping)
+        lost = set((rows.frame[REASON] == "unreadable_file").arg_true())
         if not removed:
-            return Rewritten(0, data)
-        height = rows.frame.height
-        if len(removed) == height:
-            return Rewritten(height, None)
-        kept = _kept(Content(data, kind.compression, WITHOUT_LIMITS), kind.format, rows, set(removed))
+            return Rewritten(0, data, damaged=bool(lost))
+        others = rows.frame.height - len(removed)
+        if not others:
+            return Rewritten(len(removed), None)
+        content = Content(data, kind.compression, WITHOUT_LIMITS, mapping.encoding if mapping else None)
+        kept = _kept(content, kind.format, rows, {*removed, *lost}, mapping)
         if kept is None:
-            return Rewritten(height, None, whole=True)
+            return Rewritten(len(removed), None, others, damaged=True)
         packed = _compressed(kept, kind.compression)
         if self._rows(packed, kind, mapping)[1]:
             raise PipelineError(
                 "erase: a file still holds the group after it was rewritten: remove it by hand"
             )
-        return Rewritten(len(removed), packed)
+        return Rewritten(len(removed), packed, len(lost.difference(removed)), damaged=bool(lost))
 
     def mentions(self, text: str) -> bool:
         """Whether a text spells the group's id as a whole word."""
@@ -131,11 +141,15 @@ class Finder:
             pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)) for name in names["group_id"]
         ).fill_null(pl.lit(default, pl.String))
         marks = rows.frame.select(
-            own=(group == self.group).fill_null(False), unread=pl.col(REASON).is_not_null()
+            own=(group == self.group).fill_null(False),
+            broken=pl.col(REASON).is_in(BROKEN).fill_null(False),
+            unread=(~pl.col(REASON).is_in(BROKEN)).fill_null(False),
         )
-        own, unread = set(marks["own"].arg_true()), marks["unread"].arg_true().to_list()
-        for run in _runs(unread):
-            # A record that is broken over several lines is as many unreadable rows, and spells the id once.
+        own = set(marks["own"].arg_true())
+        for run in [
+            *_runs(marks["broken"].arg_true().to_list()),
+            *([at] for at in marks["unread"].arg_true()),
+        ]:
             if any(self.mentions(raw) for raw in rows.raw(run)):
                 own.update(run)
         return rows, sorted(own)
@@ -169,19 +183,25 @@ class RawFile:
 
 
 def raw_files(finder: Finder, params: Params) -> tuple[list[RawFile], list[str]]:
-    """The files of the inbox that hold the group, and the shards of files of other kinds that spell
-    its id or are no text, which nothing here can read."""
+    """The files of the inbox that hold the group, and the shards of those that nothing here can clear:
+    damaged ones, and those without fields that spell its id or are no text."""
     found, unreadable = [], []
     for path in _inbox():
         data = path.read_bytes()
         shard = file_digest(path)[:SHARD_DIGITS]
         below = path.relative_to(paths.INBOX)
-        mapping = next((source for source in params.ingest.sources if below.match(source.match)), None)
+        mapping = next((source for source in params.ingest.sources if source.covers(below)), None)
         kind = formats.kind(path.name, mapping)
         rewritten = finder.without(data, path.name, mapping)
         if rewritten.rows:
             found.append(RawFile(path, shard, rewritten))
-        elif kind is None or kind.format in ("notes", "xml"):  # its text may name whom no field names
+            if rewritten.data is None:
+                continue
+            data = rewritten.data
+        elif rewritten.damaged:
+            unreadable.append(shard)
+            continue
+        if kind is None or kind.format in ("notes", "xml"):  # its text may name whom no field names
             text = data if kind is None else _inflated(data, kind)
             if b"\0" in text[:4096] or finder.mentions(text.decode("utf-8", "replace")):
                 unreadable.append(shard)
@@ -208,7 +228,7 @@ def _inbox() -> Iterator[Path]:
 
 
 def _included(params: Params) -> Iterable[Path]:
-    return (path for path in _inbox() if any(fnmatchcase(path.name, each) for each in params.ingest.include))
+    return (path for path in _inbox() if paths.matches(path, params.ingest.include))
 
 
 def _as_text(data: bytes, names: set[str]) -> formats.Kind | None:
@@ -278,20 +298,22 @@ def _whole(blocks: Iterator[formats.Rows]) -> formats.Rows:
     return formats.Rows(pl.concat(rows.frame for rows in each), raw, each[-1].encoding, by_line=by_line)
 
 
-def _kept(content: Content, file_format: str, rows: formats.Rows, removed: set[int]) -> bytes | None:
-    """What stays of a file, in UTF-8, without the rows of these indices; None where nothing can be
-    taken out of it: it is damaged, or its records are no lines."""
+def _kept(
+    content: Content, file_format: str, rows: formats.Rows, removed: set[int], mapping: Source | None
+) -> bytes | None:
+    """What stays of a file without the rows of these indices; None where nothing can be taken out of it."""
     try:
         if file_format == "parquet":
             return _kept_parquet(content.file(), removed)
-        if not content.whole:
-            return None
+        if file_format == "xml":
+            return qa_xml.without(content, mapping.record, removed) if mapping and mapping.record else None
         text = b"".join(content.utf8()).decode("utf-8", "surrogateescape")
     except (OSError, ValueError, Unreadable):
         return None
     if not rows.by_line:
-        stay = [at for at in range(rows.frame.height) if at not in removed]
-        return "\n".join(rows.raw(stay)).encode() if file_format == "jsonl" else None
+        stay = rows.raw([at for at in range(rows.frame.height) if at not in removed])
+        # Of FHIR the answers to a questionnaire are rows of one resource. A line end is none of a text's.
+        return "".join(re.sub(r"[\r\n]", " ", each) + "\n" for each, _ in groupby(stay)).encode()
     lines = io.StringIO(text, newline="").readlines()
     numbers: list[Any] = rows.frame[LINE].to_list()
     gone: set[int] = set()

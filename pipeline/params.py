@@ -56,7 +56,23 @@ class Source(Section):
     # what the files are where their ending does not say it, as FHIR's; other files: by their ending
     format: Literal["jsonl", "csv", "parquet", "xml", "fhir", "notes"] | None = None
     record: str | None = Field(None, pattern=r"^[\w.-]+$")  # XML: the element that holds a record
+    encoding: str | None = None  # of files that are no UTF-8 or UTF-16, as cp1250; else it is guessed
     html_entities: bool = False  # texts hold &lt; and the like, which become characters
+
+    def covers(self, file: Path) -> bool:
+        """Whether a file, by its path below the inbox, is one of this source, in whatever case."""
+        return PurePosixPath(file.as_posix().lower()).match(self.match.lower())
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding(cls, name: str | None) -> str | None:
+        try:
+            found = name is None or '\n", '.encode(name) == b'\n", '
+        except LookupError:
+            found = False
+        if not found:
+            raise ValueError(f"{name!r} is no encoding that extends ASCII, as cp1250 does")
+        return name
 
     @field_validator("fields", "defaults")
     @classmethod

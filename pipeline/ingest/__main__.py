@@ -170,7 +170,10 @@ def _write(parsed: Sequence[Shard], entries: dict[str, str]) -> None:
 
 
 def _report(parsed: Sequence[Shard], ignored: int, chosen: Selection) -> Report:
-    """Counts of rows, whole and for each shard; in = out + quarantined + duplicates + sampled_away."""
+    """Counts of rows, whole and for each shard; in = out + quarantined + duplicates + sampled_away.
+
+    ``encodings``: files by encoding; ``encodings_guessed``: the least confidence of those that were guessed.
+    """
     counts = []
     reasons: Counter[str] = Counter()
     repaired: Counter[str] = Counter()
@@ -192,7 +195,12 @@ def _report(parsed: Sequence[Shard], ignored: int, chosen: Selection) -> Report:
         reasons.update(facts["quarantine"])
         repaired.update(facts["repaired"])
         tasks.update(shard.tasks(kept))
-    encodings = Counter(shard.facts["encoding"] for shard in parsed if shard.facts["encoding"])
+    encodings: Counter[str] = Counter()
+    guessed: dict[str, float] = {}
+    for name, confidence in (shard.facts["encoding"] for shard in parsed if shard.facts["encoding"]):
+        encodings[name] += 1
+        if confidence is not None:
+            guessed[name] = min(confidence, guessed.get(name, 1.0))
     names = ("in", "out", "quarantined", "duplicates", "sampled_away")
     return {
         "rows": {name: sum(count[name] for count in counts) for name in names},
@@ -201,6 +209,7 @@ def _report(parsed: Sequence[Shard], ignored: int, chosen: Selection) -> Report:
         "quarantine": dict(reasons),
         "tasks": dict(tasks),
         "encodings": dict(encodings),
+        "encodings_guessed": guessed,
         "repaired": dict(repaired),
         "languages_guessed": sum(shard.facts["languages_guessed"] for shard in parsed),
     }

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pipeline import paths
@@ -39,7 +38,7 @@ class Inbox:
 def look(ingest: Ingest) -> Inbox:
     """What lies in the inbox. Raises DataError where there is nothing, or what is no known type."""
     found = [path for path in sorted(paths.INBOX.rglob("*")) if path.is_file()]
-    included = [path for path in found if any(fnmatchcase(path.name, each) for each in ingest.include)]
+    included = [path for path in found if paths.matches(path, ingest.include)]
     ignored = len(found) - len(included)
     if not included:
         raise DataError(
@@ -62,7 +61,7 @@ def look(ingest: Ingest) -> Inbox:
 
 def _file(path: Path, digest: str, stamp: Stamp, ingest: Ingest) -> File:
     below = path.relative_to(paths.INBOX)
-    source = next((source for source in ingest.sources if below.match(source.match)), None)
+    source = next((source for source in ingest.sources if source.covers(below)), None)
     kind = formats.kind(path.name, source)
     if kind is None:
         raise DataError(

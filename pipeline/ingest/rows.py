@@ -1,13 +1,22 @@
 """Rows of text become records, or go to quarantine with a reason.
 
-input, target            missing_input, missing_target, empty
-task                     missing_task, bad_task_name
-task_type                unknown_task_type
-answer_choices           bad_answer_choices, target_not_in_choices
-split, language          bad_split, missing_language, bad_language
-any                      not_text: an object, a list, or bytes where text belongs
-record                   not_json, not_an_object, not_csv, wrong_columns, encoding,
-                         unreadable_file
+input, target          missing_input, missing_target, empty
+task                   missing_task, bad_task_name
+task_type              unknown_task_type
+answer_choices         bad_answer_choices, target_not_in_choices
+split, language        bad_split, missing_language, bad_language
+any field              not_text (an object, a list, bytes or NUL where text belongs),
+                       duplicate_key (a name twice, with two values)
+input, of FHIR         no_plain_text, bad_base64, encoding (each of an attachment)
+record, of JSON        not_json, not_an_object
+record, of CSV         not_csv, wrong_columns, repeated_header
+record, of XML         entity, not_xml (and all that follows), no_record (in the file)
+record, of FHIR        other_resource, entered_in_error, no_answer, no_entry
+record, of any         encoding, too_deep, row_too_large
+record, of a file      unreadable_file, file_too_large, zip_bomb, too_many_columns,
+                       no_mapping (XML that ``ingest.sources`` does not name)
+
+A file's own reasons stand at line 0, or after its last whole row where it only ends too early.
 """
 
 import hashlib

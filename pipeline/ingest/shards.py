@@ -25,6 +25,7 @@ from pipeline.digests import canonical_json
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
 from pipeline.ingest import formats, keys, rows
+from pipeline.ingest.formats.block import Encoding
 from pipeline.ingest.inbox import File
 from pipeline.ingest.index import Stamp
 from pipeline.ingest.keys import Cell
@@ -59,7 +60,7 @@ class Shard:
         """``in``, ``out``, ``languages_guessed``, ``duplicates`` (near each other): rows.
         ``quarantine``, ``repaired``: counts by reason.
         ``cells``: [task, split, records] in the order of keys. ``labels``: by task, the first line of
-        each spelling of it. ``encoding``."""
+        each spelling of it. ``encoding``: [name, confidence] or None."""
         facts: dict[str, Any] = json.loads((self.entry / FACTS).read_text())
         return facts
 
@@ -122,7 +123,7 @@ class _Block(NamedTuple):
     counts: dict[str, Counter[str]]
     duplicates: int
     languages_guessed: int
-    encoding: str | None
+    encoding: Encoding | None
 
 
 def _checked(work: Work, workers: Workers) -> Iterator[Future[_Block]]:
@@ -173,7 +174,7 @@ class _Writer:
         self._labels: dict[str, dict[str, int]] = {}
         self._counts: dict[str, Counter[str]] = {"quarantine": Counter(), "repaired": Counter()}
         self._rows = Counter({"in": 0, "out": 0, "duplicates": 0, "languages_guessed": 0})
-        self._encoding: str | None = None
+        self._encoding: Encoding | None = None
 
     def __enter__(self) -> Self:
         return self

@@ -352,6 +352,10 @@ def test_of_a_file_without_a_provable_encoding_the_plain_lines_stay(checkout: Ch
     assert report["quarantine"] == {"encoding": 2}
     assert report["rows"]["out"] == 2
     assert report["encodings"] == {"unknown": 2}
+    put("b.jsonl", jsonl(record(input="né à Besançon, opéré")).decode().encode("cp1252"))
+    report, _ = ingest()
+    assert report["encodings"] == {"unknown": 2, "cp1252": 1}
+    assert report["encodings_guessed"] == {"cp1252": 1.0}
 
 
 def test_csv_rows_that_do_not_fit_are_kept_apart(checkout: Checkout) -> None:

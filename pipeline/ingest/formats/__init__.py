@@ -16,9 +16,15 @@ documents    JSON values one by one
 repair       what is undone in texts
 block        Rows, and what is asked of a format
 
+To add one: write ``read`` in a new file, which takes bytes from ``content.file()``, text from
+``content.utf8()`` or lines from ``lines.blocks``, collects rows in ``block.Collected`` and raises
+``Unreadable(reason)`` for a file as a whole; enter it in READERS, its ending in FORMATS, its name in
+``params.Source.format``, its reasons in rows.py's docstring, its endings in ``ingest.include``, and
+good files of it in tests/pipeline/ingest/test_fuzz.py. ``notes`` is the shortest example.
+
 Every row of a file, good or not, is in exactly one block. A row that cannot be read carries the
-reason and costs none of its neighbours. Numbers and booleans are taken as text. What is held in
-memory is bounded, however large a file or a row claims to be (``ingest.limits``).
+reason and costs none of its neighbours. Numbers and booleans are taken as text (1.50 as 1.5). What is
+held in memory is bounded, however large a file or a row claims to be (``ingest.limits``).
 """
 
 from collections import Counter
@@ -34,6 +40,7 @@ from pipeline.ingest.formats.block import (
     REASON,
     RECORD,
     Ask,
+    Encoding,
     Rows,
     Unreadable,
     faulty,
@@ -89,7 +96,7 @@ class Part:
 
     lines: Lines
     ask: Ask
-    encoding: str | None
+    encoding: Encoding | None
 
     def rows(self) -> Rows:
         return _mended(jsonl.of_lines(self.lines, self.ask), self.ask, self.encoding)
@@ -128,7 +135,7 @@ def parts(
     """What ``read`` gives, where a file of JSON lines is only cut and not read yet."""
     file_format, compression = kind
     ask = Ask(tuple(wanted), tuple(lists), limits or Limits(), source)
-    content = Content(file, compression, ask.limits)
+    content = Content(file, compression, ask.limits, source.encoding if source else None)
     try:
         encoding = None if file_format == "parquet" else content.survey.encoding
         yield Rows(schema(wanted).to_frame(), lambda _: [], encoding)
@@ -141,7 +148,7 @@ def parts(
         yield faulty(0, str(error.args[0]), wanted)
 
 
-def _mended(rows: Rows, ask: Ask, encoding: str | None) -> Rows:
+def _mended(rows: Rows, ask: Ask, encoding: Encoding | None) -> Rows:
     frame, counts = rows.frame, Counter[str]()
     html_entities = ask.source is not None and ask.source.html_entities
     if html_entities or not rows.plain:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -23,6 +23,13 @@ SHOWN_CHARACTERS = 64 * 2**10
 
 
 SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+class Encoding(NamedTuple):
+    """``unknown`` where none can be told. ``confidence``: of a guess, from CONFIDENT to 1."""
+
+    name: str
+    confidence: float | None = None
 
 
 class Unreadable(Exception):
@@ -55,14 +62,14 @@ class Rows:
     if ``by_line``, else the record's number; 0 for the file as a whole), a String column for each
     wanted field name, lists as JSON; ``#reason`` and ``#field`` (String), null where the row was read.
     ``raw``: the text of rows by their index in ``frame``.
-    ``encoding``: of a text file, ``unknown`` where none can be proven.
+    ``encoding``: of a text file.
     ``repaired``: values changed, by what was wrong with them (see ``repair``). ``plain``: it is known
     that nothing is.
     """
 
     frame: pl.DataFrame
     raw: Callable[[Sequence[int]], list[str]]
-    encoding: str | None = None
+    encoding: Encoding | None = None
     repaired: Mapping[str, int] = field(default_factory=dict)
     by_line: bool = True
     plain: bool = False

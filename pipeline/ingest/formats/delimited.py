@@ -2,7 +2,8 @@ r"""CSV: a header, then a row a line, or over several lines where a quoted cell 
 
 The delimiter (, ; tab |) and the quotes (" ') are those under which the header has most of the
 wanted names; a backslash escapes quotes where more of the first rows can be read so; a first line
-``sep=;`` says it itself. A row of another width is refused, for nobody knows which cell is which.
+``sep=;`` says it itself. A row of another width is refused, for nobody knows which cell is which, and
+so is the header where it comes again, as in files put together. Rows of empty cells are blank lines.
 """
 
 import csv
@@ -112,7 +113,7 @@ def read(content: Content, ask: Ask) -> Iterator[Rows]:
         if cells is not None:
             if not any(cells) or not "".join(cells).strip():
                 continue
-            reason = _fault(cells, len(header), lines, start, ask)
+            reason = _fault(cells, header, lines, start, ask)
         if cells is not None and reason is None:
             table.rows.append(_Row(start, cells, None, lines.taken))
         else:
@@ -170,23 +171,26 @@ class _Table:
         return None, None
 
 
-def _fault(cells: Sequence[str], width: int, lines: _Lines, start: int, ask: Ask) -> str | None:
+def _fault(cells: Sequence[str], header: Sequence[str], lines: _Lines, start: int, ask: Ask) -> str | None:
     if lines.too_long >= start or sum(map(len, lines.taken)) > ask.limits.row_bytes:
         return "row_too_large"
-    if len(cells) != width:
+    if len(cells) != len(header):
         return "wrong_columns"
+    if cells[-1].strip() == header[-1] and [cell.strip("\ufeff ") for cell in cells] == header:
+        return "repeated_header"
     return None if lines.clean else text_fault("".join(lines.taken))
 
 
 def _names(reader: Iterator[list[str]]) -> list[str]:
     try:
-        return [name.strip() for name in next(reader, [])]
+        return [name.strip() for name in next(filter(any, reader), [])]
     except csv.Error:
         return []
 
 
 def _dialect(lines: _Lines, wanted: Sequence[str]) -> Dialect:
-    head = lines.head()
+    while (head := lines.head()) and not head[0].strip():
+        next(lines)
     if head and (said := SEPARATOR.fullmatch(head[0])):
         next(lines)
         head = head[1:]

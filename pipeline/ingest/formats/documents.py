@@ -6,7 +6,7 @@ goes on at the next object; what lies between is one faulty element.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 from pipeline.ingest.formats.block import SHOWN_CHARACTERS
@@ -14,6 +14,7 @@ from pipeline.ingest.formats.block import SHOWN_CHARACTERS
 SPACE = re.compile(r"[\s\ufeff\x1e]*")  # also the marks of joined files and of JSON text sequences
 NEXT_OBJECT = re.compile(r"[,\[\]}\n]\s*(?=\{)")
 MARK, QUOTED_MARK = re.compile(r'["\[\]{}]'), re.compile(r'["\\]')
+STRING, CONTROL = re.compile(r'"(?:[^"\\]|\\.)*"'), re.compile(r"[\x00-\x1f]")
 RAN_OUT = 16
 """An error this near to the end of what is held may be a word or an escape that was cut."""
 
@@ -40,7 +41,7 @@ class Reader:
         """Every value that is no array, and every item of those that are, however they are separated.
 
         within: of an object outside any array, the items of its member of this name come first,
-        and the object without them is the last element.
+        and the object with their number in their place is the last element.
         """
         arrays = 0
         while mark := self._peek():
@@ -72,7 +73,7 @@ class Reader:
                 continue
             self._at += 1
             if name.value == within and self._peek() == "[":
-                yield from self._items()
+                rest[within] = yield from self._items()
             else:
                 member = self._element()
                 rest[name.value] = member.value
@@ -83,14 +84,18 @@ class Reader:
         self._at += 1
         yield Element(json.dumps(rest, ensure_ascii=False), rest)
 
-    def _items(self) -> Iterator[Element]:
+    def _items(self) -> Generator[Element, None, int]:
+        """Yields items, returns their number."""
         self._at += 1
+        count = 0
         while (mark := self._peek()) not in ("]", ""):
             if mark == ",":
                 self._at += 1
             else:
                 yield self._element()
+                count += 1
         self._at += 1
+        return count
 
     def _peek(self) -> str:
         while True:
@@ -130,8 +135,8 @@ class Reader:
                 continue  # 12 may go on as 123
             text = self._text[self._at : end]
             self._at = end
-            if not strict:
-                text = json.dumps(value)  # line ends within its strings are text
+            if not strict:  # line ends within its strings are text
+                text = STRING.sub(lambda found: CONTROL.sub(_escaped, found.group()), text)
             if len(text) > self._limit:
                 return Element(text[:SHOWN_CHARACTERS], reason="row_too_large")
             return Element(text, value)
@@ -178,6 +183,10 @@ class Reader:
             if mark and depth <= 0 and not quoted:
                 break
         return Element(text, reason=reason)
+
+
+def _escaped(control: re.Match[str]) -> str:
+    return f"\\u{ord(control.group()):04x}"
 
 
 def _ran_out(error: json.JSONDecodeError, length: int) -> bool:

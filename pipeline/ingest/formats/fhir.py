@@ -8,8 +8,8 @@ DiagnosticReport         its text/plain form        conclusion        code, conc
 QuestionnaireResponse    the item's text            its answers       link_id, questionnaire
 
 ``sample_id`` is Type/id (and the item's linkId), ``group_id`` the patient's id, ``language`` the
-resource's; ``task`` and ``task_type`` come from ``defaults``. Resources of other types, and those
-entered in error, go to quarantine: each resource of a file is accounted for.
+resource's; ``task`` and ``task_type`` come from ``defaults``. Resources of other types, those entered
+in error and empty Bundles go to quarantine: each resource of a file is accounted for.
 """
 
 import base64
@@ -91,8 +91,11 @@ def _resources(element: Element, ask: Ask) -> Iterator[tuple[dict[str, Any], str
     if reason:
         yield {}, element.text[:SHOWN_CHARACTERS], Fault(reason)
     elif value.get("resourceType") == "Bundle":
-        for entry in _list(value.get("entry")):
+        entries = value.get("entry")
+        for entry in _list(entries):
             yield from _resources(Element(json.dumps(entry, ensure_ascii=False), entry), ask)
+        if not _list(entries) and not (type(entries) is int and entries):
+            yield {}, element.text, Fault("no_entry")
     elif "resourceType" not in value and isinstance(value.get("resource"), dict):
         yield from _resources(Element(element.text, value["resource"]), ask)
     else:
@@ -105,13 +108,13 @@ def _rows(resource: dict[str, Any]) -> Iterator[Row]:
     if mapping is None:
         yield {}, Fault("other_resource")
         return
-    if resource.get("status") == "entered-in-error":
+    if "entered-in-error" in (resource.get("status"), resource.get("docStatus")):
         yield {}, Fault("entered_in_error")
         return
     identity = _text(resource.get("id"))
     common = {
         "sample_id": f"{kind}/{identity}" if identity else None,
-        "group_id": _patient(resource.get("subject")),
+        "group_id": _patient(resource),
         "language": _text(resource.get("language")),
     }
     for values, fault in mapping(resource):
@@ -212,16 +215,24 @@ def _decoded_text(data: bytes, charset: re.Match[str] | None) -> tuple[str | Non
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"), None
 
 
-def _patient(subject: Any) -> str | None:
+def _patient(resource: dict[str, Any]) -> str | None:
     """A patient's id, whichever way it is referred to; of another subject, the reference."""
+    subject = resource.get("subject")
     if not isinstance(subject, dict):
         return None
     reference = _text(subject.get("reference"))
     if reference is None:
-        identifier = subject.get("identifier")
-        return _text(identifier.get("value")) if isinstance(identifier, dict) else None
+        return _identifier(subject.get("identifier"))
+    if reference.startswith("#"):  # an id within this resource: it names another patient in the next
+        within = [one for one in _objects(resource.get("contained")) if one.get("id") == reference[1:]]
+        named = [_identifier(each) for one in within for each in _list(one.get("identifier"))]
+        return next(filter(None, named), _identifier(subject.get("identifier")))
     found = PATIENT.search(reference)
     return found.group(1) if found else reference
+
+
+def _identifier(identifier: Any) -> str | None:
+    return _text(identifier.get("value")) if isinstance(identifier, dict) else None
 
 
 def _concept(value: Any) -> str | None:

@@ -3,7 +3,7 @@
 Polars reads whole blocks; only lines that it refuses, or whose values look odd, are looked at one
 by one. What is no JSON but can mean one thing only is read: NaN and Infinity (as null), control
 characters within strings, numbers of any length. A name that stands twice with different values
-is refused, and so is an object nested deeper than ``limits.depth``.
+(null after one says nothing) is refused, and so is an object nested deeper than ``limits.depth``.
 """
 
 import codecs
@@ -33,12 +33,11 @@ from pipeline.ingest.formats.block import (
     text_fault,
 )
 from pipeline.ingest.formats.content import Content
-from pipeline.ingest.formats.documents import Element, Reader, is_document
+from pipeline.ingest.formats.documents import STRING, Element, Reader, is_document
 from pipeline.ingest.formats.lines import Lines
 
 HEAD_BYTES = 2**18
 RAW_CONTROL = re.compile(r"[\x00-\x1f]")
-STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 MARK = codecs.BOM_UTF8
 NESTING = r"[\[{]"
 UNUSUAL = [r"\u", r"\b", "&amp;", "\0"]
@@ -398,7 +397,7 @@ def look(line: str, ask: Ask) -> Fault | bytes | None:
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
         nonlocal top
         top = found  # the outermost object is the last to end
-        return dict(found)
+        return dict(reversed(found))  # of two the first, as polars has it
 
     def real(token: str) -> float | str:
         value = float(token)
@@ -426,7 +425,7 @@ def _fault_within(value: dict[str, Any], top: list[tuple[str, Any]], ask: Ask) -
     if len(top) > len(value):
         for name in ask.wanted:
             given = [each for own, each in top if own == name]
-            if any(each != given[0] for each in given):
+            if any(each is not None and each != given[0] for each in given):
                 return Fault("duplicate_key", name)
     for name in ask.texts:
         found = value.get(name)

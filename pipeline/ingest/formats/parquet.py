@@ -39,7 +39,7 @@ def read(content: Content, ask: Ask) -> Iterator[Rows]:
             file = pyarrow.parquet.ParquetFile(stream)
             columns = {name: path for name in ask.wanted if (path := _path(file.schema_arrow, name))}
             heads = list(dict.fromkeys(path[0] for path in columns.values()))
-            texts = [name for name in heads if pyarrow.types.is_string(file.schema_arrow.field(name).type)]
+            texts = [name for name in heads if _is_text(file.schema_arrow.field(name).type)]
             # As dictionaries: one long text that stands in a million rows must not be copied as often.
             file = pyarrow.parquet.ParquetFile(stream, read_dictionary=texts)
         except damage:
@@ -63,6 +63,13 @@ def read(content: Content, ask: Ask) -> Iterator[Rows]:
             except damage:
                 yield faulty(number, "unreadable_file", ask.wanted, by_line=False)
             number = end
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    of_text = (types.is_string, types.is_large_string, types.is_string_view)  # polars writes large ones
+    return any(is_one(kind) for is_one in of_text)
 
 
 def _refuse_bombs(metadata: Any, ask: Ask) -> None:

@@ -6,21 +6,21 @@ a row, each of ``fields`` an XPath from there.
      defaults: {task: medquad, task_type: qa_generation, language: en}}
 
 Names count without their namespace. Nothing outside the file is ever fetched, and entities that it
-declares are not expanded: a record that holds one is refused.
+declares are not expanded: a record that holds one is refused. One that nobody declares breaks the file.
 """
 
 import codecs
+import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from pipeline.errors import ParamsError
 from pipeline.ingest.formats.block import RECORD, SHOWN_CHARACTERS, Ask, Collected, Rows, Unreadable, faulty
-from pipeline.ingest.formats.content import Content
+from pipeline.ingest.formats.content import UTF16, Content
 
 DECLARED = re.compile(rb"<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
-HTML_ENTITY = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);)([A-Za-z][A-Za-z0-9]{1,30});")
 
 
 def read(content: Content, ask: Ask) -> Iterator[Rows]:
@@ -60,7 +60,7 @@ def read(content: Content, ask: Ask) -> Iterator[Rows]:
             if content.whole:
                 parser.close()
     except etree.XMLSyntaxError:
-        reason = "not_xml"
+        reason = _why(parser)
         for _, element in parser.read_events():
             _row(rows, number, element, paths, ask)
             number += 1
@@ -73,15 +73,52 @@ def read(content: Content, ask: Ask) -> Iterator[Rows]:
         yield faulty(number, reason, ask.wanted, by_line=False)
 
 
+def _why(parser: Any) -> str:
+    error = next(iter(parser.feed_error_log), None)
+    if error is not None and error.type_name == "ERR_RESOURCE_LIMIT":
+        return "too_deep" if "depth" in error.message else "row_too_large"
+    if error is not None and error.type_name == "ERR_UNDECLARED_ENTITY":
+        return "entity"  # as &nbsp; is, which only HTML knows
+    return "not_xml"
+
+
 def _encoding(content: Content) -> str | None:
     """An encoding to be used in place of the one that the file declares, where it is proven wrong."""
-    proven = content.survey.encoding
+    found_in_text = content.survey.encoding.name
     found = DECLARED.search(next(content.pieces(), b"")[:512])
     try:
         declared = codecs.lookup(found.group(1).decode()).name if found else "utf-8"
     except LookupError:
         declared = "utf-8"
-    return proven if proven in ("gb18030", "cp1252") and declared in ("utf-8", "ascii") else None
+    odd = found_in_text not in ("utf-8", "unknown", *UTF16)
+    return found_in_text if odd and declared in ("utf-8", "ascii") else None
+
+
+def without(content: Content, record: str, removed: Collection[int]) -> bytes | None:
+    """The file without the records of these places, nor the elements that held no others; None where it is
+    broken, or its records lie within each other."""
+    from lxml import etree
+
+    parser = etree.XMLParser(
+        encoding=_encoding(content), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True
+    )
+    try:
+        tree = etree.parse(io.BytesIO(b"".join(content.pieces())), parser)
+    except etree.XMLSyntaxError:
+        return None
+    tag = f"{{*}}{record}"
+    records = list(tree.iter(tag))
+    if any(next(each.iterancestors(tag), None) is not None for each in records):
+        return None
+    for at in removed:
+        element = records[at]
+        while (parent := element.getparent()) is not None:
+            parent.remove(element)
+            if next(parent.iter(tag), None) is not None:
+                break
+            element = parent
+    found: bytes = etree.tostring(tree, encoding="utf-8", xml_declaration=True)
+    return found
 
 
 def _paths(ask: Ask) -> dict[str, Any]:

@@ -1,12 +1,20 @@
 """Reads bytes as ingest does, all blocks of them, for the tests of formats."""
 
+import re
 from typing import Any
 
 import polars as pl
 
 from pipeline.ingest import formats
+from pipeline.ingest import rows as rows_module
 from pipeline.ingest.rows import field_names
 from pipeline.params import Limits, Source
+
+
+def documented() -> set[str]:
+    """The reasons that rows.py's docstring names."""
+    table = re.findall(r"^(?:[a-z]\S*(?: \S+)*)? {2,}(.+)$", rows_module.__doc__ or "", re.MULTILINE)
+    return set(re.findall(r"[a-z0-9_]+", re.sub(r"\([^)]*\)", "", " ".join(table))))
 
 
 def blocks(
@@ -32,6 +40,7 @@ def values(data: bytes, name: str, field: str = "input", **options: Any) -> list
 def faults(data: bytes, name: str, **options: Any) -> list[tuple[int, str, str]]:
     """Line, field and reason of the rows that could not be read."""
     found = frame(data, name, **options).filter(pl.col(formats.REASON).is_not_null())
+    assert set(found[formats.REASON]) <= documented()
     return found.select(formats.LINE, formats.FIELD, formats.REASON).rows()
 
 
@@ -50,4 +59,5 @@ def repaired(data: bytes, name: str, **options: Any) -> dict[str, int]:
 
 
 def encoding(data: bytes, name: str = "a.jsonl") -> str | None:
-    return blocks(data, name)[-1].encoding
+    found = blocks(data, name)[-1].encoding
+    return found and found.name

@@ -107,6 +107,8 @@ READ_ALL_THE_SAME = [
     ('{"input": %s}' % ("9" * 6000), "9" * 6000),
     ('{"input": "a", "input": "a"}', "a"),
     ('{"x": 1, "x": 2, "input": "a"}', "a"),
+    ('{"input": "a", "input": null}', "a"),
+    ('{"input": "a", "input": null, "x": NaN}', "a"),
     ('\ufeff{"input": "a"}', "a"),
 ]
 
@@ -120,6 +122,7 @@ def test_what_can_mean_one_thing_only_is_read(line: str, value: str | None) -> N
 REFUSED = [
     ('{"input": "a", "input": "b"}', "input", "duplicate_key"),
     ('{"input": "a", "target": "x", "x": NaN, "target": "y"}', "target", "duplicate_key"),
+    ('{"input": null, "input": "a"}', "input", "duplicate_key"),
     ('{"input": "a"} {"input": "b"}', "record", "not_json"),
     ("{'input': 'a'}", "record", "not_json"),
     ('{"input": "a",}', "record", "not_json"),
@@ -137,6 +140,17 @@ def test_what_cannot_be_told_is_refused(line: str, field: str, reason: str) -> N
     assert values(data, "a.jsonl") == [*TEXTS, *TEXTS]
     assert faults(data, "a.jsonl") == [(4, field, reason)]
     assert raw(data, "a.jsonl")[3] == line
+
+
+def test_two_values_of_a_name_are_refused_whatever_else_is_wrong() -> None:
+    twice = '[{"input": "a\nb", "input": "c"}, {"input": "d\ne"}]'
+    assert faults(twice.encode(), "a.json") == [(1, "input", "duplicate_key")]
+    assert values(twice.encode(), "a.json") == ["d\ne"]
+
+
+def test_a_value_does_not_depend_on_the_lines_beside_it() -> None:
+    line = b'{"input": "a", "input": null}\n'
+    assert values(line, "a.jsonl") == values(line + b"{bad\n", "a.jsonl") == ["a"]
 
 
 def test_brackets_in_texts_are_no_nesting() -> None:
@@ -193,6 +207,44 @@ def test_a_provable_encoding_is_read_and_named(text: str, codec: str, name: str)
 def test_an_encoding_that_is_not_proven_is_unknown(data: bytes) -> None:
     assert encoding(data) == "unknown"
     assert {reason for _, _, reason in faults(data, "a.jsonl")} == {"encoding"}
+
+
+FOREIGN = {
+    "cp1250": "Pacient byl přijat pro bolesti břicha, má zvýšenou teplotu a žaludeční potíže.",
+    "iso8859_2": "Pacjent zgłosił się z powodu bólu w klatce piersiowej, ciśnienie podwyższone.",
+    "cp1254": "Hasta ağrı şikayeti ile geldi, yüksek ateş",
+    "cp850": "Patient né à Besançon, fièvre élevée, opéré déjà",
+    "mac_roman": "Patient né, opéré, fiévreux",
+    "cp1251": "Пациент жалуется на боли",
+    "shift_jis": "患者は昨日から発熱があり、今日来院しました。",
+    "euc_kr": "환자는 어제부터 열이 있었고 오늘 병원에 왔습니다.",
+}
+
+
+@pytest.mark.parametrize("codec", FOREIGN)
+def test_another_encoding_is_not_taken_for_cp1252_but_may_be_said(codec: str) -> None:
+    text = FOREIGN[codec]
+    data = json.dumps({"input": text}, ensure_ascii=False).encode(codec) + b"\n" + LINES
+    assert encoding(data) == "unknown"
+    assert faults(data, "a.jsonl") == [(1, "record", "encoding")]
+    source = Source(match="*", encoding=codec)
+    assert values(data, "a.jsonl", source=source) == [text, *TEXTS]
+    assert values(text.encode(codec), "a.txt", source=source) == [text]
+    # What is proven counts all the same.
+    assert values(data.decode(codec).encode(), "a.jsonl", source=source) == [text, *TEXTS]
+    assert values(
+        b'{"input": "\xff\xff"}\n' + LINES, "a.jsonl", source=Source(match="*", encoding="shift_jis")
+    )
+
+
+def test_a_guess_is_named_with_its_confidence() -> None:
+    mixed = WESTERN * 30 + '{"input": "Kowałski"}\n'.encode("cp1250").decode("cp1252")
+    for data, least, most in [(WESTERN.encode("cp1252"), 1, 1), (mixed.encode("cp1252"), 0.98, 0.9999)]:
+        found = blocks(data, "a.jsonl")[-1].encoding
+        assert found is not None and found.confidence is not None
+        assert found.name == "cp1252" and least <= found.confidence <= most
+    proven = blocks(WESTERN.encode(), "a.jsonl")[-1].encoding
+    assert proven is not None and proven.confidence is None
 
 
 def test_half_a_character_in_utf16_costs_its_line() -> None:
@@ -273,6 +325,12 @@ def test_every_dialect_of_csv(dialect: str) -> None:
 def test_a_backslash_stays_where_it_escapes_nothing() -> None:
     data = b'input,target\n"C:\\new, ""b""",t\n"x\\",t\n'
     assert values(data, "a.csv") == ['C:\\new, "b"', "x\\"]
+
+
+def test_tables_put_together_have_a_header_each() -> None:
+    table = b"\r\n\xef\xbb\xbfinput,target\r\na,b\r\n"
+    assert values(table.replace(b"\r\n\xef", b"\xef", 1) + table, "a.csv") == ["a", "a"]
+    assert faults(b"\n" + table[5:] + table[2:], "a.csv") == [(4, "record", "repeated_header")]
 
 
 def test_a_column_twice_is_refused_where_it_differs() -> None:

@@ -1,4 +1,9 @@
-"""Lines and files that nobody would write: nothing crashes, and each line is accounted for."""
+"""Lines and files that nobody would write: nothing crashes, and each line is accounted for.
+
+At full size, some six minutes:
+
+    python -c "from tests.pipeline.ingest.test_fuzz import *; [fuzz_files(n, 2000, 4) for n in seeds()]"
+"""
 
 import csv
 import gzip
@@ -16,8 +21,9 @@ from pipeline.ingest import formats
 from pipeline.ingest.rows import check
 from pipeline.params import Limits, Source
 from tests.pipeline.ingest import test_sources
-from tests.pipeline.ingest.reading import blocks
+from tests.pipeline.ingest.reading import blocks, documented
 
+REASONS = documented()
 LIMITS = Limits(row_bytes=2000, depth=8, columns=50, file_bytes=2**22)
 SEED = {
     "task": "t",
@@ -110,6 +116,7 @@ def account_for(data: bytes, name: str) -> list[int]:
         told = [*checked.records["line"], *checked.quarantine["line"]]
         assert len(set(told)) == len(told) == len(lines) - checked.duplicates
         assert set(told) <= set(lines)
+        assert set(checked.quarantine["reason"]) <= REASONS
         assert checked.quarantine["reason"].null_count() == checked.quarantine["raw"].null_count() == 0
         numbers += lines
     assert numbers == sorted(set(numbers))
@@ -154,8 +161,8 @@ def test_100000_fuzzed_lines() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", seeds())
-def test_2000_fuzzed_files(name: str) -> None:
-    fuzz_files(name, 2000, 4)
+def test_300_fuzzed_files(name: str) -> None:
+    fuzz_files(name, 300, 4)
 
 
 JSON = st.recursive(

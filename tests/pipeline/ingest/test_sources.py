@@ -50,13 +50,20 @@ def test_a_damaged_row_group_costs_its_own_rows() -> None:
     assert frame(bytes(data), "a.parquet")[formats.LINE].to_list() == [*range(1, 102), *range(201, 301)]
 
 
-def test_one_text_in_many_rows_is_not_copied_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [pyarrow.string(), pyarrow.large_string(), pyarrow.string_view()])
+def test_one_text_in_many_rows_is_not_copied_as_often(
+    monkeypatch: pytest.MonkeyPatch, kind: pyarrow.DataType
+) -> None:
     monkeypatch.setattr(parquet, "BLOCK_BYTES", 10_000)
-    data = to_parquet([{"input": "x" * 3000, "target": "t"}] * 1000)
+    target = io.BytesIO()
+    rows = {"input": pyarrow.array(["x" * 3000] * 1000, kind), "target": pyarrow.array(["t"] * 1000, kind)}
+    pyarrow.parquet.write_table(pyarrow.table(rows), target)
+    data = target.getvalue()
     assert len(data) < 20_000
     found = blocks(data, "a.parquet")
     assert sum(rows.frame.height for rows in found) == 1000
     assert max(rows.frame.height for rows in found) == 3
+    assert set(values(data, "a.parquet")) == {"x" * 3000}
 
 
 def test_parquet_has_limits() -> None:
@@ -127,6 +134,12 @@ def test_xml_that_breaks_keeps_what_came_before() -> None:
     assert faults(data, "a.xml", source=QA) == [(3, "record", "not_xml")]
     assert faults(b"<d><x/></d>", "a.xml", source=QA) == [(1, "record", "no_record")]
     assert faults(pairs("a"), "a.xml") == [(0, "record", "no_mapping")]
+    for answer, reason in [
+        ("b&nbsp;c", "entity"),
+        ("<x>" * 300 + "</x>" * 300, "too_deep"),
+        ("y" * 11_000_000, "row_too_large"),
+    ]:
+        assert faults(pairs("a", answer), "a.xml", source=QA) == [(2, "record", reason)]
     two = pairs("a").replace(b"</Answer>", b"</Answer><Answer>b</Answer>")
     assert faults(two, "a.xml", source=QA) == [(1, "Answer", "not_text")]
 
@@ -232,6 +245,28 @@ def test_fhir_resources_become_rows(name: str) -> None:
     assert found["language"].to_list()[0] == "en"
 
 
+def test_fhir_that_is_withdrawn_or_empty_is_no_record() -> None:
+    resources = [
+        DOCUMENT | {"docStatus": "entered-in-error"},
+        BUNDLE | {"entry": []},
+        {"resourceType": "Bundle"},
+    ]
+    expected = [(1, "record", "entered_in_error"), (2, "record", "no_entry"), (3, "record", "no_entry")]
+    assert faults("\n".join(map(json.dumps, resources)).encode(), "a.ndjson", source=FHIR) == expected
+    bundle = json.dumps(BUNDLE | {"entry": [{"resource": each} for each in resources]}, indent=1).encode()
+    assert faults(bundle, "a.json", source=FHIR) == expected
+    empty = json.dumps(BUNDLE | {"entry": []}, indent=1).encode()
+    assert faults(empty, "a.json", source=FHIR) == [(1, "record", "no_entry")]
+
+
+def test_a_patient_within_a_resource_is_known_by_identifier_alone() -> None:
+    patient = {"resourceType": "Patient", "id": "p", "identifier": [{"value": "MRN-1"}]}
+    subject = {"subject": {"reference": "#p"}}
+    rows = [report(1, **subject, contained=[patient]), report(2, **subject, contained=[{"id": "p"}])]
+    found = frame("\n".join(map(json.dumps, rows)).encode(), "a.ndjson", source=FHIR)
+    assert found["group_id"].to_list() == ["MRN-1", None]
+
+
 def test_fhir_names_beyond_the_record() -> None:
     source = FHIR.model_copy(update={"fields": {"target": "document_type", "source": "code"}})
     found = frame(FHIR_FILES["a.ndjson"].encode(), "a.ndjson", source=source)
@@ -301,7 +336,7 @@ def test_sources_of_every_kind_become_records(checkout: Checkout) -> None:
         "a.xml": (XML % "utf-8").encode(),
         "fhir/a.ndjson": FHIR_FILES["a.ndjson"].encode(),
         "cardiology/1.txt": b"Chest pain",
-        "cardiology/2.txt": b"Palpitations",
+        "Cardiology/2.TXT": b"Palpitations",
     }.items():
         path = paths.INBOX / name
         path.parent.mkdir(parents=True, exist_ok=True)
