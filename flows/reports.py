@@ -123,8 +123,17 @@ def deidentify_table(report: Report) -> tuple[Table, str]:
     return rows, (
         f"{sum(report['replaced'].values())} identifiers replaced; of labelled ones "
         f"{_share(report['recall_overall'])} are found. {report['residual_records']} records still trip a "
-        f"detector. {_rows(report)}"
+        f"detector. {_drift(report['drift'])}{_rows(report)}"
     )
+
+
+def _drift(moved: dict[str, dict[str, float]] | None) -> str:
+    """The kinds of identifiers that more or fewer records have than the baseline's, as a sentence."""
+    told = [
+        f"{kind} {_percent(each['before'])} → {_percent(each['after'])}"
+        for kind, each in (moved or {}).items()
+    ]
+    return f"Records with them, before and now: {', '.join(told)}. " if told else ""
 
 
 def split_table(report: Report) -> tuple[Table, str]:

@@ -40,7 +40,8 @@ REPORTS = {
         "expectation": "not null", "column": "input", "level": "critical", "success": True, "unexpected": 0}]},
     "deidentify": {"rows": {"in": 2, "out": 2}, "found": {"NAME": 4}, "replaced": {"NAME": 4}, "residual": {"NAME": 0},
                    "recall": {"NAME": {"found": 9, "labelled": 10, "recall": 0.9}},
-                   "recall_overall": 0.9, "residual_records": 0, "key_id": "0" * 16},
+                   "recall_overall": 0.9, "residual_records": 0, "key_id": "0" * 16,
+                   "drift": {"NAME": {"before": 0.2, "after": 0.4}}},
     "split": {"rows": {"in": 2, "out": 2, "held_out": 0}, "splits": {"train": 2},
               "tasks": {"triage": {"train": 2, "validation": 0, "test": 0, "held_out": 0}}, "profile": {}},
     "resample": {"rows": {"in": 2, "out": 2}, "tasks": {"triage": {
