@@ -21,8 +21,8 @@ def rates(records: Iterable[tuple[str, str, frozenset[str]]]) -> Rates:
     for group, identity, kinds in records:
         if group not in drawn or identity < drawn[group][0]:
             drawn[group] = identity, kinds
-    kinds = Counter(kind for _, found in drawn.values() for kind in found)
-    return {"groups": len(drawn), "kinds": dict(sorted(kinds.items()))}
+    groups = Counter(kind for _, found in drawn.values() for kind in found)
+    return {"groups": len(drawn), "kinds": dict(sorted(groups.items()))}
 
 
 def moved(before: Rates, now: Rates, least_change: float) -> dict[str, dict[str, float]]:
