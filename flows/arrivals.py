@@ -20,7 +20,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -136,6 +136,9 @@ class Record:
     """By key: size, stamp, and what became of it: a batch, ``quarantined``, ``already``."""
     taken: list[str] = field(default_factory=list)
     """SHA-256 of each content that was taken: what somebody removed from the inbox stays out of it."""
+    last: str | None = None
+    """When a file was taken last, or else the watch began; ISO 8601."""
+    silence_told: bool = False
 
     @classmethod
     def load(cls) -> "Record":
@@ -195,9 +198,23 @@ class Arrivals:
             except Exception:  # of any library below: no source keeps another waiting
                 found.unreachable += 1
         # Killed before this, the next start finds the contents in the inbox: nothing comes in twice.
+        if found.taken:
+            self.record.last, self.record.silence_told = _now(), False
         if found.taken or found.already or found.quarantined:
             self.record.save()
         return found
+
+    def silence(self, longest: timedelta) -> timedelta | None:
+        """How long no file was taken, where that is ``longest`` or more; said once, until one is."""
+        if self.record.last is None:
+            self.record.last = _now()
+            self.record.save()
+        silence = datetime.now(UTC) - datetime.fromisoformat(self.record.last)
+        if silence < longest or self.record.silence_told:
+            return None
+        self.record.silence_told = True
+        self.record.save()
+        return silence
 
     def _look_at(self, source: Source, batch: str, found: Look) -> None:
         offers = {offer.key: offer for offer in source.offers()}
@@ -269,7 +286,7 @@ class Arrivals:
         folder = home.folder() / "quarantine"
         folder.mkdir(exist_ok=True, mode=0o700)
         copy.replace(folder / content[:16])
-        about = {"file": offer.key, "reason": problem, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        about = {"file": offer.key, "reason": problem, "at": _now()}
         (folder / f"{content[:16]}.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
@@ -354,6 +371,10 @@ def _incoming() -> Path:
 
 def _read() -> Path:
     return home.folder() / "read.json"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _stamp(stat: os.stat_result) -> tuple[int, str]:

@@ -5,9 +5,11 @@ of which nothing stays.
 """
 
 import json
+import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import chdir, contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -17,10 +19,10 @@ import polars as pl
 
 from pipeline import paths
 from pipeline.digests import file_digest
-from pipeline.errors import DataError
+from pipeline.errors import DataError, InputError, PipelineError
 from pipeline.ingest import quarantine
 from pipeline.params import Params
-from pipeline.stage import Progress
+from pipeline.stage import Progress, place
 
 SENTINEL = "moelora-sentinel.jsonl"
 SENTINEL_RECORD = {
@@ -33,6 +35,9 @@ SENTINEL_RECORD = {
 """A good record beside the files: of an inbox without any, ingest leaves nothing, not even a
 quarantine. Nobody is told of it."""
 
+NO_FAULT = ("other_resource", "entered_in_error")
+"""Reasons of rows that are left out because they should be: any export of FHIR has some."""
+
 Report = dict[str, Any]
 
 
@@ -41,20 +46,25 @@ def check(files: Mapping[Path, Path], params: Params) -> Report:
 
     ``{"rows", "ignored", "files": [{file, shard, in, out, quarantined, duplicates}], "quarantine":
     [{reason, field, task, rows, places}], "expectations": [{level, column, meaning, unexpected,
-    elements, places, remedy}], "error", "fits"}``. ``rows`` and ``files`` are as in the report of
-    ingest; where that stops they are empty, and ``error`` says why. ``expectations`` are those on
-    records that are not met; those on tasks are for all data. Places are "file:line", without any
-    text. ``fits``: nothing would be lost, or stop a run.
+    elements, places, remedy}], "error", "empty", "fits"}``. ``rows`` and ``files`` are as in the
+    report of ingest; where that stops they are empty, and ``error`` says why. ``expectations`` are
+    those on records that are not met; those on tasks are for all data. ``empty``: files without any
+    row. Places are "file:line", line 0 being the whole file, without any text. ``fits``: nothing
+    would be lost but for NO_FAULT, or stop a run.
+
+    Raises InputError for a file that cannot be read.
     """
-    names = {file_digest(file)[:16]: str(file) for file in sorted(files, reverse=True)}
+    names = _names(files)
     with _apart(files):
         found = _ingest(params)
         found["files"] = [{"file": names[each["shard"]]} | each for each in found["files"]]
         found["quarantine"] = quarantine.grouped(quarantine.read(), names)
         found["expectations"] = _unmet(params, names) if found["rows"].get("out") else []
-    critical = any(each["level"] == "critical" for each in found["expectations"])
-    lost = found["error"] or found["ignored"] or found["quarantine"] or not found["files"]
-    return found | {"fits": not (lost or critical)}
+    found["empty"] = [each["file"] for each in found["files"] if not each["in"]]
+    lost = [each for each in found["quarantine"] if each["reason"] not in NO_FAULT]
+    critical = [each for each in found["expectations"] if each["level"] == "critical"]
+    stops = found["error"] or found["ignored"] or found["empty"] or not found["rows"].get("out")
+    return found | {"fits": not (stops or lost or critical)}
 
 
 def quarantined(files: Mapping[Path, Path], params: Params) -> pl.DataFrame:
@@ -70,8 +80,12 @@ def quarantined(files: Mapping[Path, Path], params: Params) -> pl.DataFrame:
 
 @contextmanager
 def _apart(files: Mapping[Path, Path]) -> Iterator[None]:
-    """A checkout's folders that hold ``files`` and the sentinel alone, with a cache of their own."""
-    cache = os.environ.get("MOELORA_CACHE")
+    """A checkout's folders that hold ``files`` and the sentinel alone, with a cache of their own.
+
+    No library says anything there: an error that is not our own becomes a PipelineError without
+    its text, which may quote a record.
+    """
+    cache, logs = os.environ.get("MOELORA_CACHE"), logging.root.manager.disable
     sources = {below: file.resolve() for file, below in files.items()}
     with tempfile.TemporaryDirectory(prefix="moelora-") as folder, chdir(folder):
         os.environ["MOELORA_CACHE"] = str(Path(folder) / paths.SCRATCH)
@@ -81,12 +95,29 @@ def _apart(files: Mapping[Path, Path]) -> Iterator[None]:
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(source)
             (paths.INBOX / SENTINEL).write_text(json.dumps(SENTINEL_RECORD), encoding="ascii")
-            with redirect_stdout(StringIO()):
+            logging.disable(logging.CRITICAL)
+            with redirect_stdout(StringIO()), warnings.catch_warnings(action="ignore"):
                 yield
+        except PipelineError:
+            raise
+        except Exception as error:
+            raise PipelineError(f"the check failed with {type(error).__name__}{place(error)}") from None
         finally:
+            logging.disable(logs)
             os.environ.pop("MOELORA_CACHE")
             if cache is not None:
                 os.environ["MOELORA_CACHE"] = cache
+
+
+def _names(files: Iterable[Path]) -> dict[str, str]:
+    """What each file's shard is called: the first file of its content."""
+    names = {}
+    for file in sorted(files, reverse=True):
+        try:
+            names[file_digest(file)[:16]] = str(file)
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {os.strerror(error.errno or 0)}") from None
+    return names
 
 
 def _ingest(params: Params) -> Report:

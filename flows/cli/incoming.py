@@ -17,6 +17,9 @@ from pipeline.errors import InputError
 SHOWN_PLACES = 5
 """Places in a cell of a table; --json has more."""
 
+UNMAPPED = ("missing_", "no_mapping")
+"""How reasons begin that a mapping may be the remedy of."""
+
 
 @app.command(epilog="Example: moelora validate visits.jsonl")
 def validate(
@@ -26,6 +29,8 @@ def validate(
     """Check files before they are sent: what would be quarantined or stop a run, and where.
 
     Ends with 2 where rows would be lost, or a run would stop. Shows no text, and leaves nothing behind.
+
+    ingest.sources of params.yaml match the end of a file's path here; that of a link counts as well.
     """
     from pipeline import incoming
     from pipeline.params import Params
@@ -33,7 +38,7 @@ def validate(
     params = Params.load()
     given = _below_root(files)
     _prepare_to_leave_nothing()
-    with err.status(f"reading {len(given)} files"):
+    with err.status("reading the files"):
         found = incoming.check(given, params)
     if as_json:
         print_json(found)
@@ -49,7 +54,10 @@ def quarantine(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show why rows were quarantined, how many, and where; --retry says what would be read now."""
+    """Show why rows were quarantined, how many, and where; --retry says what would be read now.
+
+    Files go by the start of their SHA-256, since names are private: `sha256sum data/inbox/*/*` tells them.
+    """
     from pipeline.ingest import quarantine as rows
 
     if not paths.QUARANTINE.is_dir():
@@ -79,7 +87,7 @@ def _retry(found: Any, as_json: bool) -> None:
     if not files:
         raise InputError("no file of the inbox has rows in quarantine: nothing to read again")
     _prepare_to_leave_nothing()
-    with err.status(f"reading {len(files)} files again"):
+    with err.status("reading the files again"):
         now = incoming.quarantined({path: path.relative_to(paths.INBOX) for path in files.values()}, params)
     before = found.filter(found["shard"].is_in(list(files)))
     still = before.join(now, on=["shard", "line"], how="semi")
@@ -95,7 +103,7 @@ def _retry(found: Any, as_json: bool) -> None:
     if said["still"]:
         out.print(_reasons(said["still"]))
     if said["files_gone"]:
-        out.print(f"{said['files_gone']} files with rows in quarantine are no longer in the inbox")
+        out.print(f"files with rows in quarantine that left the inbox: {said['files_gone']}")
     done = f"{said['read_now']} of {before.height} quarantined rows would be read now"
     again = "moelora retrain: ingest reads a file again when its mapping has changed"
     next_step(done, again if said["read_now"] else "correct the files or ingest.sources in params.yaml")
@@ -109,7 +117,7 @@ def _below_root(files: list[Path]) -> dict[Path, Path]:
             raise InputError(f"{named} is neither a file nor a folder")
         for file in sorted(named.rglob("*")) if named.is_dir() else [named]:
             if file.is_file():
-                given[file] = file.resolve().relative_to("/")
+                given[file] = file.absolute().relative_to("/")
     if not given:
         raise InputError(f"{', '.join(map(str, files))}: no file there")
     return given
@@ -146,12 +154,18 @@ def _show(found: dict[str, Any]) -> None:
                 plain(each["remedy"]),
             )
         out.print(table)
+    for file in found["empty"]:
+        out.print(plain(f"{file} holds no row"), soft_wrap=True)
     if found["ignored"]:
-        out.print(f"{found['ignored']} files are left out: ingest.include in params.yaml names no such file")
+        told = "files left out, since ingest.include in params.yaml names none like them"
+        out.print(f"{told}: {found['ignored']}", soft_wrap=True)
+    if any(each["reason"].startswith(UNMAPPED) for each in found["quarantine"]):
+        told = "fields of other names, XML and FHIR are read as ingest.sources in params.yaml says"
+        out.print(told, soft_wrap=True)
     if found["error"]:
         out.print(plain(found["error"]), soft_wrap=True)
     rows = found["rows"]
-    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in rows.items() if count)
+    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in rows.items() if count) or "0"
     done = f"rows: {counts}" if rows else "nothing would be taken"
     next_step(done, "send them" if found["fits"] else "correct what is named above, and run this again")
 
@@ -166,5 +180,6 @@ def _reasons(groups: list[dict[str, Any]]) -> Any:
 
 def _places(places: list[str], total: int) -> str:
     by_file = groupby((place.rpartition(":") for place in places[:SHOWN_PLACES]), key=lambda parts: parts[0])
-    shown = ", ".join(f"{file}:{', '.join(line for *_, line in lines)}" for file, lines in by_file)
+    in_file = ((file, ", ".join(line for *_, line in parts if line != "0")) for file, parts in by_file)
+    shown = ", ".join(f"{file}:{lines}" if lines else file for file, lines in in_file)
     return plain(shown + (f" and {total - SHOWN_PLACES} more" if total > SHOWN_PLACES else ""))

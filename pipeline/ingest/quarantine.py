@@ -37,7 +37,7 @@ def grouped(rows: pl.DataFrame, names: Mapping[str, str] | None = None) -> list[
     """``[{reason, field, task, rows, places}]``, the largest groups first.
 
     rows: see ``read``. names: what to call a shard; its digest, unless given. Places are the first
-    rows, as "shard:line".
+    rows, as "shard:line"; line 0 is the whole file.
     """
     by = ["reason", "field", "task"]
     groups = (

@@ -12,8 +12,8 @@ Great Expectations never sees text of a record: it gets columns of numbers and b
 are derived here, a block at a time, so that memory stays bounded. Shards seen before are not read
 again.
 
-How old the data is cannot be told here: a record bears no date, and a report no clock. That no
-new data came is told by the watcher, after two weeks.
+How old the data is cannot be told here: a record bears no date, and a report no clock. The watcher
+tells when no new file came for two weeks (flows.watch).
 """
 
 from typing import Any

@@ -17,8 +17,8 @@ With millions of records every difference is beyond chance. So a share counts as
 it also changed by more than ``validate.max_drift``: a halved or doubled share is a change of 0.5.
 Shares that changed less are not tested, which makes p larger, never smaller.
 
-How many identifiers there are is known only after ``deidentify``: its counts stand in each
-release's profile, and ``moelora trends`` shows them.
+What identifies patients is known only after ``deidentify``, which tests that by itself
+(pipeline.deidentify.rates), with LATER of LEVEL.
 """
 
 import json
@@ -35,6 +35,9 @@ from pipeline.errors import InputError
 
 LEVEL = 0.05
 """At most this often a run warns of drift where there is none."""
+
+LATER = 0.01
+"""The part of LEVEL that is left to what ``deidentify`` finds."""
 
 DRAWS = 9_999
 """Deals of the groups; as many more as Holm's smallest level needs."""
@@ -201,10 +204,13 @@ def _joined(before: list[int], after: list[int], edges: list[int]) -> tuple[Coun
     return first, second
 
 
-def judge(compared: list[Figure], least_change: float) -> list[Judged]:
-    """Test figures together; those in which there is nothing to choose between are left out."""
+def judge(compared: list[Figure], least_change: float, level: float = LEVEL - LATER) -> list[Judged]:
+    """Test figures together; those in which there is nothing to choose between are left out.
+
+    level: at most so often any share of them counts as moved where none did.
+    """
     tables = [(figure, table) for figure in compared if len((table := _table(figure))[0]) > 1]
-    draws = max(DRAWS, int(2 * len(tables) / LEVEL))
+    draws = max(DRAWS, int(2 * len(tables) / level))
     found = [
         (figure, names, counts, _p(figure, counts, least_change, draws)) for figure, (names, counts) in tables
     ]
@@ -215,7 +221,7 @@ def judge(compared: list[Figure], least_change: float) -> list[Judged]:
         moved = {
             names[value]: (float(before[value]), float(after[value]))
             for value, each in p.items()
-            if factor * each <= LEVEL
+            if factor * each <= level
         }
         results.append(Judged(figure, min(1.0, factor * min(p.values())) if p else None, moved))
     return results

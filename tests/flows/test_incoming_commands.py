@@ -57,6 +57,20 @@ def test_validate_of_a_folder_answers_a_machine(checkout: Checkout) -> None:
         moelora("validate", "nowhere")
 
 
+def test_validate_says_what_a_mapping_may_mend_and_finds_it_by_the_path_of_a_link(checkout: Checkout) -> None:
+    write("a.jsonl", question(), question(input="b", target="later"))
+    Path("b.parquet").write_text(NAME)
+    done = moelora("validate", "a.jsonl", "b.parquet")
+    assert (done.exit_code, "as ingest.sources in params.yaml says" in done.stdout) == (2, True)
+    assert "b.parquet" in done.stdout
+    assert "b.parquet:" not in done.stdout  # as a whole, so no line
+    checkout.params(ingest__sources=[{"match": "lab/*.jsonl", "fields": {"input": "question"}}])
+    assert moelora("validate", "a.jsonl").exit_code == 2
+    Path("lab").mkdir()
+    Path("lab/visits.jsonl").symlink_to(Path("a.jsonl").resolve())
+    assert moelora("validate", "lab").exit_code == 0
+
+
 def test_quarantine_shows_reasons_and_places(checkout: Checkout) -> None:
     with pytest.raises(InputError, match="moelora stage ingest"):
         moelora("quarantine")

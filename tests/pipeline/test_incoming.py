@@ -1,12 +1,15 @@
 import json
+import logging
 import os
 import tempfile
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline import incoming
+from pipeline.errors import InputError, PipelineError
 from pipeline.params import Params
 from tests.conftest import Checkout
 
@@ -106,6 +109,44 @@ def test_where_ingest_stops_its_reason_is_said(checkout: Checkout) -> None:
 def test_files_that_are_left_out_do_not_fit(checkout: Checkout) -> None:
     found = check(good(), write("notes.docx", "x"))
     assert (found["ignored"], found["fits"]) == (1, False)
+
+
+def test_a_file_without_a_row_does_not_fit(checkout: Checkout) -> None:
+    found = check(good(), write("empty.jsonl"))
+    assert (found["empty"], found["fits"]) == (["empty.jsonl"], False)
+
+
+def test_what_fhir_has_beside_the_records_is_no_fault(checkout: Checkout) -> None:
+    note = {"resourceType": "DiagnosticReport", "id": "r", "status": "final", "conclusion": "A cold."}
+    form = [{"contentType": "text/plain", "data": b64encode(b"Nose, throat").decode()}]
+    wrong = note | {"id": "w", "status": "entered-in-error"}
+    path = write(
+        "a.ndjson", *map(json.dumps, (note | {"presentedForm": form}, wrong, {"resourceType": "Patient"}))
+    )
+    defaults = {"task": "report", "task_type": "summarization", "language": "en"}
+    checkout.params(ingest__sources=[{"match": "a.ndjson", "format": "fhir", "defaults": defaults}])
+    found = check(path)
+    assert {each["reason"] for each in found["quarantine"]} == {"other_resource", "entered_in_error"}
+    assert found["fits"]
+
+
+def test_a_file_that_cannot_be_read_is_named(checkout: Checkout) -> None:
+    with pytest.raises(InputError, match="ward cannot be read: "):
+        check(good(), Path("ward"))
+
+
+def test_what_a_library_says_is_not_passed_on(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.ingest import __main__ as stage
+
+    def fail(*_: object) -> None:
+        raise ValueError(NAME)
+
+    path = good()
+    monkeypatch.setattr(stage, "run", fail)
+    with pytest.raises(PipelineError, match=r"ValueError at .*incoming\.py:\d+") as told:
+        check(path)
+    assert NAME not in str(told.value) + repr(told.value.__cause__)
+    assert logging.root.manager.disable == 0
 
 
 def test_the_mapping_of_params_is_used(checkout: Checkout) -> None:

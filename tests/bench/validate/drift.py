@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline.deidentify import rates as identifiers
 from pipeline.records import INGESTED_SCHEMA
 from pipeline.split import profile
 from pipeline.validate import drift
@@ -23,6 +24,8 @@ from tests.bench.table import Row
 TASKS = 10
 CHOICE_TASKS = 5
 LABELS = [f"label {number:02d}" for number in range(60)]
+IDENTIFIERS = (0.6, 0.4, 0.2, 0.1, 0.05, 0.02, 0.01, 0.002)
+"""Shares of patients whose record holds an identifier of a kind."""
 MAX_DRIFT = 0.2
 TEXT = "x" * 20_000
 
@@ -68,6 +71,13 @@ def judged(before: pl.DataFrame, now: pl.DataFrame, folder: Path) -> list[drift.
     return drift.judge(drift.figures(profile(before), independent([shard])), MAX_DRIFT)
 
 
+def identified(groups: int, rng: np.random.Generator) -> identifiers.Rates:
+    """Patients by what their records hold; who holds one kind holds others too."""
+    much = rng.random(groups)
+    kinds = [(much < 1.5 * share) & (rng.random(groups) < 2 / 3) for share in IDENTIFIERS]
+    return {"groups": groups, "kinds": {f"kind {n}": int(each.sum()) for n, each in enumerate(kinds)}}
+
+
 def halved(task: int) -> Shares:
     shares = np.full(TASKS, 1 / TASKS)
     shares[task] /= 2
@@ -83,7 +93,9 @@ def rates(draws: int, groups_before: int, groups_now: int) -> dict[str, float]:
         for draw in range(draws):
             before = patients(groups_before, even, rng)
             same = patients(groups_now, even, rng)
-            false += any(each.moved for each in judged(before, same, Path(folder)))
+            known, unknown = identified(groups_before, rng), identified(groups_now, rng)
+            alarms = [each.moved for each in judged(before, same, Path(folder))]
+            false += any([*alarms, identifiers.moved(known, unknown, MAX_DRIFT)])
             task = draw % TASKS
             found = judged(before, patients(groups_now, halved(task), rng), Path(folder))
             caught += any(f"task-{task}" in each.moved for each in found if each.figure.name == "tasks")

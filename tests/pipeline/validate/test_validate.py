@@ -12,6 +12,7 @@ import pytest
 from pipeline import paths
 from pipeline.errors import DataError, ParamsError
 from pipeline.params import Params
+from pipeline.records import CHOICE_TASK_TYPES, INVENTORY_TASK_TYPES, TASK_TYPES
 from pipeline.stage import Progress
 from pipeline.validate import facts
 from pipeline.validate.across import across
@@ -130,6 +131,23 @@ def test_the_page_is_read_without_fetching_anything(checkout: Checkout, browser:
     assert "a language is a BCP 47 tag" in text
 
 
+def test_the_page_tells_a_warning_from_what_stops_a_run(checkout: Checkout, browser: Any) -> None:
+    def marks() -> list[str]:
+        with suppress(DataError):
+            validate()
+        page = browser.new_page()
+        page.goto((paths.DATA_DOCS / "index.html").resolve().as_uri())
+        said = "i => getComputedStyle(i, '::before').content"
+        found = [icon.evaluate(said).strip('"') for icon in page.query_selector_all("i")]
+        page.close()
+        return found[:1] + sorted({*found[1:]} - {"met"})
+
+    shard("aa", NOBODY, {"input": "x" * 100_001})
+    assert marks() == ["met", "missed"]
+    shard("bb", {"target": "neither"})
+    assert marks() == ["MISSED", "MISSED", "missed"]
+
+
 def test_blocks_of_shards_give_the_same_report(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     for digest in ("aa", "bb", "cc", "dd", "ee"):
         shard(digest, {}, {"input": "x" * 100_001}, {})
@@ -151,6 +169,25 @@ FORMS = [
     ("event", f"Problem: {NAME}", False),
     ("summarization", f"{NAME}: well", True),
 ]
+
+
+WRONG = (
+    dict.fromkeys(CHOICE_TASK_TYPES, ("target_in_choices", "neither"))
+    | dict.fromkeys(INVENTORY_TASK_TYPES, ("target_in_form", f"{NAME} is well"))
+    | {"summarization": ("summary_is_shorter", f"{NAME} has chest pain, and a cold")}
+)
+
+
+@pytest.mark.parametrize("kind", TASK_TYPES)
+def test_every_task_kind_has_an_expectation_of_its_answers(checkout: Checkout, kind: str) -> None:
+    column, target = WRONG.get(kind, ("target_differs_from_input", f"{NAME} has chest pain"))
+    shard("aa", {"task_type": kind, "target": target, "answer_choices": ["a", "b"]})
+    try:
+        report = validate()
+    except DataError:
+        report = json.loads(paths.report("validate").read_text())
+    (missed,) = [each for each in report["expectations"] if each["column"] == column]
+    assert missed["shards"] == {"aa": [1]}
 
 
 def test_a_target_of_another_form_than_its_task_kinds_is_a_warning(checkout: Checkout) -> None:
