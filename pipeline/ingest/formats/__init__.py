@@ -138,12 +138,14 @@ def parts(
     content = Content(file, compression, ask.limits, source.encoding if source else None)
     try:
         encoding = None if file_format == "parquet" else content.survey.encoding
-        yield Rows(schema(wanted).to_frame(), lambda _: [], encoding)
+        block = None
         for block in READERS[file_format](content, ask):
             if isinstance(block, Lines):
                 yield Part(block, ask, encoding)
             else:
                 yield _mended(block, ask, encoding)
+        if block is None:
+            yield Rows(schema(wanted).to_frame(), lambda _: [], encoding)
     except Unreadable as error:
         yield faulty(0, str(error.args[0]), wanted)
 
