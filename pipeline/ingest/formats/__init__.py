@@ -12,7 +12,7 @@ fhir        FHIR R4 resources
 notes       a plain text file for each record
 
 content      a file's bytes and text, its encoding proven; ``compression`` inflates, ``lines`` cuts
-documents    JSON values one by one
+documents    JSON values one by one; ``objects`` reads lines of them
 repair       what is undone in texts
 block        Rows, and what is asked of a format
 
@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.ingest.formats import delimited, fhir, jsonl, notes, parquet, qa_xml, repair
+from pipeline.ingest.formats import delimited, fhir, jsonl, notes, objects, parquet, qa_xml, repair
 from pipeline.ingest.formats.block import (
     FIELD,
     LINE,
@@ -99,7 +99,7 @@ class Part:
     encoding: Encoding | None
 
     def rows(self) -> Rows:
-        return _mended(jsonl.of_lines(self.lines, self.ask), self.ask, self.encoding)
+        return _mended(objects.of_lines(self.lines, self.ask), self.ask, self.encoding)
 
 
 def read(

@@ -32,7 +32,8 @@ from pipeline.ingest.formats.block import (
 )
 from pipeline.ingest.formats.content import Content
 from pipeline.ingest.formats.documents import Element, Reader, is_document
-from pipeline.ingest.formats.jsonl import Fault, characters, depth, start_of
+from pipeline.ingest.formats.jsonl import characters, start_of
+from pipeline.ingest.formats.objects import Fault, depth
 from pipeline.params import Limits
 
 CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE)
