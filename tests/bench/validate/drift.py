@@ -15,7 +15,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline.records import INGESTED_SCHEMA
-from pipeline.split import profile
+from pipeline.split.parts import describe
+from pipeline.split.profile import profile
 from pipeline.validate import drift
 from pipeline.validate.across import independent
 from tests.bench.table import Row
@@ -65,7 +66,7 @@ def judged(before: pl.DataFrame, now: pl.DataFrame, folder: Path) -> list[drift.
         line=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
     )
     numbered.select(list(INGESTED_SCHEMA)).write_parquet(shard)
-    return drift.judge(drift.figures(profile(before), independent([shard])), MAX_DRIFT)
+    return drift.judge(drift.figures(profile(describe(before)[0]), independent([shard])), MAX_DRIFT)
 
 
 def halved(task: int) -> Shares:
