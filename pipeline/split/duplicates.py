@@ -64,9 +64,7 @@ def find(
             answers=pl.col("answer").n_unique(),
         )
         .sort("row")
-        .with_columns(
-            item=pl.int_range(pl.len(), dtype=pl.UInt32), task_code=pl.col("task").rank("dense")
-        )
+        .with_columns(item=pl.int_range(pl.len(), dtype=pl.UInt32), task_code=pl.col("task").rank("dense"))
     )
     reached, differs = _compare(parts, signed, items, threshold)
     found = items.select(

@@ -56,7 +56,9 @@ def _batches(parts: Sequence[Part], places: pl.DataFrame) -> Iterator[pl.DataFra
     for number, part in enumerate(parts, 1):
         frame = rows(part.shard, part.start, SCHEMA.names())
         numbers = pl.int_range(part.first, part.first + frame.height, dtype=pl.Int64, eager=True)
-        of_part = places.filter(pl.col("row").is_between(part.first, part.first + frame.height, closed="left"))
+        of_part = places.filter(
+            pl.col("row").is_between(part.first, part.first + frame.height, closed="left")
+        )
         read.append(frame.with_columns(row=numbers).join(of_part, on="row"))
         if number == len(parts) or sum(each.height for each in read) + PART_ROWS > CHUNK_ROWS:
             yield pl.concat(read)
@@ -67,5 +69,5 @@ def _merge(chunks: Sequence[Path], target: Path, order: list[str]) -> None:
     schema = pl.DataFrame(schema=SCHEMA).to_arrow().schema
     with pyarrow.parquet.ParquetWriter(target, schema, compression="zstd") as writer:
         for chunk in chunks:
-            pieces = [pl.read_ipc(piece, memory_map=False) for piece in sorted(chunk.glob("*.arrow"))]
+            pieces = [pl.read_ipc(piece) for piece in sorted(chunk.glob("*.arrow"))]
             writer.write_table(pl.concat(pieces).sort(order).to_arrow())

@@ -48,9 +48,7 @@ def of_parts(
                 np.save(folder / "bands.npy", bands)
                 np.save(folder / "own.npy", mask)
         entry = cache.folder / key
-        found.append(
-            (np.load(entry / "bands.npy", mmap_mode="r"), np.load(entry / "own.npy", mmap_mode="r"))
-        )
+        found.append((np.load(entry / "bands.npy", mmap_mode="r"), np.load(entry / "own.npy", mmap_mode="r")))
         progress.update(number, len(parts), "parts signed")
     progress.count(parts_signed=made)
     return found

@@ -54,13 +54,14 @@ def patients(groups: int, shares: Shares, rng: np.random.Generator) -> pl.DataFr
         group_id=pl.Series(group).cast(pl.String),
         language=pl.Series(np.where(rng.random(groups) < 0.15, "zh", "en")[group]),
         source=pl.lit("clinic"),
+        split=pl.lit(None, pl.String),
     )
 
 
 def judged(before: pl.DataFrame, now: pl.DataFrame, folder: Path) -> list[drift.Judged]:
     """What validate finds in ``now`` against the profile of ``before``."""
     shard = folder / f"{'a' * 16}.parquet"
-    owner = {"split": None, "task_label": "", "shard": shard.stem}
+    owner = {"task_label": "", "shard": shard.stem}
     numbered = now.with_columns(
         *(pl.lit(value, pl.String).alias(name) for name, value in owner.items()),
         line=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),

@@ -124,9 +124,7 @@ def test_lsh_finds_what_comparing_all_pairs_finds(
     ]
     strength = [SPLITS.index(name) for name in names]
     expected = [
-        any(
-            mine < other and is_near(a, b, threshold) for b, other in zip(texts, strength, strict=True)
-        )
+        any(mine < other and is_near(a, b, threshold) for b, other in zip(texts, strength, strict=True))
         for a, mine in zip(texts, strength, strict=True)
     ]
     assert held(rows, threshold) == expected
@@ -144,9 +142,9 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         {
             "input": text(*range(number % 5, 40 + number % 7)),
-            "target": f"answer {number % 2}",
+            "target": f"answer {number % 3}",
             "split": SPLITS[number % 3],
-            "task": f"t{number % 4}",
+            "task": f"t{number % 10}",
         }
         for number in range(30)
     ]
