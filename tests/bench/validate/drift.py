@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline.deidentify import rates as identifiers
 from pipeline.records import INGESTED_SCHEMA
-from pipeline.split import profile
+from pipeline.split.parts import describe
+from pipeline.split.profile import profile
 from pipeline.validate import drift
 from pipeline.validate.across import independent
 from tests.bench.table import Row
@@ -56,19 +57,20 @@ def patients(groups: int, shares: Shares, rng: np.random.Generator) -> pl.DataFr
         group_id=pl.Series(group).cast(pl.String),
         language=pl.Series(np.where(rng.random(groups) < 0.15, "zh", "en")[group]),
         source=pl.lit("clinic"),
+        split=pl.lit(None, pl.String),
     )
 
 
 def judged(before: pl.DataFrame, now: pl.DataFrame, folder: Path) -> list[drift.Judged]:
     """What validate finds in ``now`` against the profile of ``before``."""
     shard = folder / f"{'a' * 16}.parquet"
-    owner = {"split": None, "task_label": "", "shard": shard.stem}
+    owner = {"task_label": "", "shard": shard.stem}
     numbered = now.with_columns(
         *(pl.lit(value, pl.String).alias(name) for name, value in owner.items()),
         line=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
     )
     numbered.select(list(INGESTED_SCHEMA)).write_parquet(shard)
-    return drift.judge(drift.figures(profile(before), independent([shard])), MAX_DRIFT)
+    return drift.judge(drift.figures(profile(describe(before)[0]), independent([shard])), MAX_DRIFT)
 
 
 def identified(groups: int, rng: np.random.Generator) -> identifiers.Rates:
