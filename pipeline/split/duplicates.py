@@ -14,6 +14,7 @@ from rapidfuzz.distance import LCSseq
 
 from pipeline.records import SPLITS
 from pipeline.split.parts import Hashes, Ints, Part
+from pipeline.split.signatures import BANDS
 
 JOIN_ROWS = 4_000_000
 """Pairs of a join, and band values, that are in memory at once."""
@@ -109,9 +110,10 @@ def _compare(
 
 def _buckets(signed: Sequence[Signed], rows: Ints) -> Iterator[pl.DataFrame]:
     """Items that share a band with another: columns bucket, item; some bands at a time."""
-    bands = len(signed[0][0])
-    at_once = max(1, min(bands, JOIN_ROWS // max(1, len(rows))))
-    for first in range(0, bands, at_once):
+    if not signed:
+        return
+    at_once = max(1, JOIN_ROWS // len(rows))
+    for first in range(0, BANDS, at_once):
         values = np.concatenate([part[0][first : first + at_once] for part in signed], axis=1)[:, rows]
         frames = []
         for number, band in enumerate(values):

@@ -89,6 +89,9 @@ def is_shared(tasks: pl.Series, row: Ints, shingle: Hashes, wording: Wording) ->
     codes = tasks.rank("dense").to_numpy()[row]
     shared = np.zeros(len(row), dtype=bool)
     for code, task in enumerate(tasks.unique().sort(), 1):
-        at = np.flatnonzero(codes == code)
-        shared[at] = np.isin(shingle[at], wording[task])
+        known = wording[task]
+        if len(known):
+            at = np.flatnonzero(codes == code)
+            place = np.searchsorted(known, shingle[at]).clip(max=len(known) - 1)
+            shared[at] = known[place] == shingle[at]
     return shared

@@ -1,5 +1,6 @@
 """Records of a few words, and the stage run on them."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import polars as pl
 
 from pipeline import paths
-from pipeline.params import Params
+from pipeline.params import Params, Split
 from pipeline.records import RECORD_SCHEMA, SPLITS
-from pipeline.split import duplicates, parts, signatures, wording
+from pipeline.split import duplicates, groups, parts, signatures, wording
 from pipeline.split.__main__ import run
 from pipeline.stage import Progress, Report
+
+Words = Sequence[object]
 
 
 def frame(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
@@ -50,9 +53,9 @@ def part(rows: Sequence[dict[str, Any]]) -> parts.Part:
 
 
 def found(rows: Sequence[dict[str, Any]], threshold: float = 0.8) -> pl.DataFrame:
-    """The index of records with ``held_out`` and ``conflict``; each row names its split."""
+    """The index of records with ``held_out`` and ``conflict``."""
     every = part(rows)
-    records = index(rows)
+    records = groups.assign(index(rows), Split())
     shared = wording.of_tasks([every], records)
     signed = signatures.sign(every.index["task"], every.words, shared)
     return duplicates.find([every], [signed], records, threshold)
@@ -62,17 +65,39 @@ def held(rows: Sequence[dict[str, Any]], threshold: float = 0.8) -> list[bool]:
     return found(rows, threshold)["held_out"].to_list()
 
 
-def is_near(words: Sequence[object], others: Sequence[object], threshold: float) -> bool:
-    """The stage's definition, for texts without shared wording, written another way."""
-    if words == others:
+def is_near(words: Words, others: Words, threshold: float, own: Words = (), others_own: Words = ()) -> bool:
+    """The stage's definition, written another way; ``own`` where some of the words are shared wording."""
+    own, others_own = own or words, others_own or others
+    if list(words) == list(others):
         return True
-    shortest = min(len(words), len(others))
-    return shortest >= signatures.MIN_OWN_WORDS and 2 * common(words, others) >= threshold * (
-        len(words) + len(others)
-    )
+    if min(len(own), len(others_own)) < signatures.MIN_OWN_WORDS:
+        return False
+    shared = common(own, others_own)
+    if shared < threshold * min(len(own), len(others_own)):
+        return False
+    return 2 * shared >= threshold * (len(own) + len(others_own)) or 2 * common(
+        words, others
+    ) >= threshold * (len(words) + len(others))
 
 
-def common(words: Sequence[object], others: Sequence[object]) -> int:
+def near_pairs(rows: Sequence[dict[str, Any]], threshold: float = 0.8) -> list[tuple[int, int]]:
+    """All pairs of near-duplicates, by comparing every record with every other."""
+    every = part(rows)
+    shared = wording.of_tasks([every], index(rows))
+    _, mask = signatures.sign(every.index["task"], every.words, shared)
+    spans = [every.words.span(row) for row in range(len(rows))]
+    words = [every.words.hashes[span].tolist() for span in spans]
+    own = [every.words.hashes[span][mask[span]].tolist() for span in spans]
+    # A text that is shared wording to the last word has no near-duplicates but its equals.
+    return [
+        (a, b)
+        for a, b in itertools.combinations(range(len(rows)), 2)
+        if words[a] == words[b]
+        or (own[a] and own[b] and is_near(words[a], words[b], threshold, own[a], own[b]))
+    ]
+
+
+def common(words: Words, others: Words) -> int:
     """Length of the longest common subsequence, by the textbook's table."""
     row = [0] * (len(others) + 1)
     for word in words:

@@ -1,3 +1,7 @@
+import random
+from typing import Any
+
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -5,7 +9,7 @@ from polars.testing import assert_frame_equal
 
 from pipeline.records import SPLITS
 from pipeline.split import duplicates
-from tests.pipeline.split.made import found, held, is_near, text
+from tests.pipeline.split.made import found, held, is_near, near_pairs, text
 
 
 def test_the_weaker_of_two_equal_inputs_is_held_out() -> None:
@@ -136,6 +140,123 @@ def edited(words: list[int], edits: list[tuple[str, int]]) -> list[int]:
     for kind, at in sorted(edits, key=lambda edit: -edit[1]):
         found[at : at + (kind != "i")] = [] if kind == "d" else [1000 + at]
     return found
+
+
+@st.composite
+def families(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Records of some patients and tasks: edited copies of a few texts, some with an owner's split."""
+    draws = [random.Random(number) for number in range(3)]
+    bases = [[each.randrange(1000) for _ in range(60)] for each in draws]
+    edit = st.tuples(st.sampled_from("sid"), st.integers(0, 59))
+    record = st.tuples(
+        st.sampled_from(bases),
+        st.lists(edit, max_size=3),
+        st.integers(0, 11),
+        st.sampled_from([None, None, None, *SPLITS]),
+    )
+    return [
+        {
+            "input": text(*edited(base, edits)),
+            "group_id": f"g{group}",
+            "task": f"t{group % 3}",
+            "split": split,
+            "target": f"answer {len(edits)}",
+        }
+        for base, edits, group, split in draw(st.lists(record, min_size=2, max_size=14))
+    ]
+
+
+# The same examples every time: by chance, LSH misses a pair.
+@given(rows=families())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_no_group_and_no_near_duplicate_is_in_two_splits(rows: list[dict[str, Any]]) -> None:
+    records = found(rows)
+    kept = records.filter(~pl.col("held_out"))
+    assert kept.group_by("group_id").agg(pl.col("split").n_unique())["split"].max() in (None, 1)
+    split, out = records["split"], records["held_out"]
+    assert not [(a, b) for a, b in near_pairs(rows) if split[a] != split[b] and not out[a] and not out[b]]
+
+
+@given(rows=families())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_conflicts_are_what_comparing_all_pairs_finds(rows: list[dict[str, Any]]) -> None:
+    records = found(rows)
+    expected: list[str | None] = [None] * len(rows)
+    for a, b in near_pairs(rows):
+        if rows[a]["task"] == rows[b]["task"] and rows[a]["target"] != rows[b]["target"]:
+            for row in (a, b):
+                if rows[a]["input"] == rows[b]["input"]:
+                    expected[row] = "same"
+                elif expected[row] is None:
+                    expected[row] = "near"
+    assert records["conflict"].to_list() == expected
+
+
+def test_conflicts_are_of_one_task_and_stay() -> None:
+    base = text(*range(40))
+    rows = [
+        {"task": "triage", "input": base, "target": "soon", "split": "train"},
+        {"task": "triage", "input": base.upper(), "target": "never", "split": "train"},
+        {"task": "triage", "input": f"{base} more", "target": "never", "split": "train"},
+        {"task": "other", "input": base, "target": "unlike all", "split": "train"},
+        {"task": "alike", "input": base, "target": "Soon ", "split": "train"},
+        {"task": "alike", "input": base, "target": "soon", "split": "train"},
+    ]
+    records = found(rows)
+    assert records["conflict"].to_list() == ["same", "same", "near", None, None, None]
+    assert not records["held_out"].any()
+
+
+def test_many_copies_of_a_text_cost_what_one_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = counted(monkeypatch)
+    base = text(*range(60))
+    rows = [{"input": base, "split": "train", "target": f"{number % 7}"} for number in range(20_000)]
+    records = found([*rows, {"task": "x", "input": f"{base} more", "split": "test"}])
+    assert records["held_out"].sum() == 0  # a text that all records share is the task's wording
+    assert (records["conflict"] == "same").sum() == 20_000
+    rows = [{**row, "group_id": "one"} for row in rows]
+    records = found([*rows, {"task": "x", "input": f"{base} more", "split": "test"}])
+    assert records["held_out"].sum() == 20_000
+    assert len(compared) < 10
+
+
+def test_many_near_copies_are_not_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = counted(monkeypatch)
+    rows = [
+        {"input": text(*range(60), 1000 + number), "split": "train", "group_id": "one"}
+        for number in range(3_000)
+    ]
+    records = found([*rows, {"task": "x", "input": text(*range(60)), "split": "test"}])
+    assert records["held_out"].sum() == 3_000
+    assert len(compared) < 2 * 3_000
+
+
+def test_many_one_word_texts_are_told_apart() -> None:
+    rows = [{"input": f"word{number}", "split": SPLITS[number % 3]} for number in range(5_000)]
+    assert not any(held(rows))
+
+
+def test_very_long_texts_are_compared() -> None:
+    long = list(range(100_000))
+    rows = [
+        {"input": text(*long), "split": "test"},
+        {"input": text(*long[:50_000], 7, *long[50_000:]), "split": "train"},
+        {"input": text(*range(200_000, 300_000)), "split": "train"},
+    ]
+    assert held(rows) == [False, True, False]
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The pairs that are compared word by word, once the stage ran."""
+    pairs: list[tuple[int, int]] = []
+    is_near = duplicates._is_near
+
+    def counting(texts: duplicates.Texts, row: int, other: int, threshold: float) -> bool:
+        pairs.append((row, other))
+        return is_near(texts, row, other, threshold)
+
+    monkeypatch.setattr(duplicates, "_is_near", counting)
+    return pairs
 
 
 def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

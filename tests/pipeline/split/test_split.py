@@ -11,8 +11,10 @@ from polars.testing import assert_frame_equal
 from pipeline import paths
 from pipeline.errors import DataError
 from pipeline.records import RECORD_SCHEMA, SPLITS
+from pipeline.split import output, parts, signatures
+from pipeline.stage import Progress, Report
 from tests.conftest import Checkout
-from tests.pipeline.split.made import deidentified, frame, outputs, run_stage, text
+from tests.pipeline.split.made import deidentified, frame, outputs, run_stage, text, write_shard
 
 
 def test_the_stage_writes_whole_groups_and_counts_add_up(checkout: Checkout) -> None:
@@ -89,6 +91,158 @@ def test_it_runs_as_a_program(checkout: Checkout) -> None:
     deidentified(frame([{"input": text(*range(number, number + 9))} for number in range(20)]))
     subprocess.run([sys.executable, "-m", "pipeline.split"], check=True, capture_output=True)
     assert json.loads(paths.report("split").read_text())["rows"]["in"] == 20
+
+
+def test_conflicts_are_counted_without_text(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    base = text(*range(40))
+    said = [(base, "Quetzal"), (base, "Toucan"), (f"{base} Zanzibar", "Quetzal"), ("fine", "Quetzal")]
+    rows = [{"task": "triage", "input": words, "target": target, "split": "train"} for words, target in said]
+    deidentified(frame(rows))
+    report = run_stage()
+    assert report["conflicts"] == {"triage": {"same": 2, "near": 1}}
+    assert report["rows"]["out"] == 4
+    printed = capsys.readouterr()
+    assert "split: warning: 2 records have the same input as another of their task" in printed.err
+    assert "1 more a near-duplicate's" in printed.err
+    everything = json.dumps(report) + printed.out + printed.err
+    assert not any(word in everything for word in ("Quetzal", "Toucan", "Zanzibar", "word3"))
+
+
+# --- growth and deletion ---
+
+
+def patients(first: int, count: int, task: str = "notes") -> pl.DataFrame:
+    return frame(
+        [
+            {
+                "sample_id": f"s{number}",
+                "group_id": f"g{number // 2}",
+                "task": task,
+                "input": text(*range(30 * (number % 37), 30 * (number % 37) + 30), number),
+            }
+            for number in range(first, first + count)
+        ]
+    )
+
+
+def worked() -> tuple[int, int]:
+    """Parts read and signed by a run of the stage."""
+    progress = Progress("split")
+    run_stage(progress)
+    return progress.state["work"]["parts_read"], progress.state["work"]["parts_signed"]
+
+
+def alone(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, bytes], Report]:
+    """Outputs and report of a run that has no cache."""
+    with monkeypatch.context() as patch:
+        patch.setenv("MOELORA_CACHE", "elsewhere")
+        report = run_stage()
+    return outputs(), report
+
+
+def test_only_new_shards_are_read_and_signed_and_bytes_are_those_of_a_full_run(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        write_shard(f"{number:016x}", patients(50 * number, 50, task=f"t{number}"))
+    assert worked() == (4, 4)
+    assert worked() == (0, 0)
+    write_shard("aa", patients(200, 50, task="t4"))
+    assert worked() == (1, 1)
+    report = run_stage()
+    assert (outputs(), report) == alone(monkeypatch)
+
+
+def test_a_shard_that_changes_wording_has_its_tasks_signed_again_and_no_other(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = text(*range(1000, 1020))
+    for number, task in enumerate(["notes", "letters"]):
+        rows = patients(50 * number, 8, task)
+        write_shard(task, rows.with_columns(input=pl.format("{} {}", pl.lit(template), "input")))
+    assert worked() == (2, 2)
+    rows = patients(200, 8, "notes")
+    write_shard("more", rows.with_columns(input=pl.format("{} {}", pl.lit(template), "input")))
+    assert worked() == (1, 2)
+    report = run_stage()
+    assert (outputs(), report) == alone(monkeypatch)
+
+
+def test_a_shard_removed_or_replaced_leaves_the_bytes_of_a_full_run(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = [write_shard(f"{number:016x}", patients(40 * number, 40)) for number in range(4)]
+    run_stage()
+    shards[1].unlink()
+    report = run_stage()
+    assert report["rows"]["in"] == 120
+    assert (outputs(), report) == alone(monkeypatch)
+    write_shard(shards[2].stem, patients(1000, 30))
+    report = run_stage()
+    assert report["rows"]["in"] == 110
+    assert (outputs(), report) == alone(monkeypatch)
+
+
+def test_a_patient_whose_records_left_is_in_no_output_and_no_report(checkout: Checkout) -> None:
+    gone = [
+        {"sample_id": f"Xenon{n}", "group_id": "Argon", "input": f"Krypton said {text(*range(n, n + 20))}",
+         "target": "Radon", "task": "Neon"}
+        for n in range(6)
+    ]  # fmt: skip
+    kept = frame([{"sample_id": f"k{n}", "input": text(*range(30 * n, 30 * n + 30))} for n in range(20)])
+    deidentified(pl.concat([kept, frame(gone)]), shards=3)
+    report = run_stage()
+    assert "Neon" in json.dumps(report)
+    for shard in paths.DEIDENTIFIED.iterdir():
+        pl.read_parquet(shard).filter(pl.col("group_id") != "Argon").write_parquet(shard)
+    report = run_stage()
+    assert report["rows"]["in"] == 20
+    words = ("Argon", "Xenon", "Krypton", "Radon", "Neon")
+    written = [pl.read_parquet(paths.SPLIT / f"{name}.parquet") for name in SPLITS]
+    searched = json.dumps(report) + "".join(rows.write_ndjson() for rows in written)
+    assert not any(word in searched for word in words)
+    assert sorted(path.name for path in paths.SPLIT.iterdir()) == sorted(f"{name}.parquet" for name in SPLITS)
+
+
+# --- odd data ---
+
+
+def test_an_empty_shard_and_no_record_at_all_are_fine(checkout: Checkout) -> None:
+    write_shard("empty", frame([]))
+    report = run_stage()
+    assert report["rows"] == {"in": 0, "out": 0, "held_out": 0}
+    assert report["conflicts"] == report["tasks"] == {}
+    write_shard("one", frame([{"input": "a single record"}]))
+    report = run_stage()
+    assert report["rows"]["out"] == 1
+    assert sum(pl.read_parquet(paths.SPLIT / f"{name}.parquet").height for name in SPLITS) == 1
+
+
+def test_texts_without_words_are_fine(checkout: Checkout) -> None:
+    inputs = ["", " ", "?!", "?!", "\n", "🙂", "é", "e\u0301"]
+    deidentified(frame([{"input": each} for each in inputs]), shards=1)
+    assert run_stage()["rows"]["in"] == len(inputs)
+
+
+def test_parts_and_chunks_change_no_byte(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    deidentified(pl.concat([patients(0, 90, "notes"), patients(90, 30, "letters")]))
+    report = run_stage()
+    whole = {name: pl.read_parquet(paths.SPLIT / f"{name}.parquet") for name in SPLITS}
+    monkeypatch.setattr(parts, "PART_ROWS", 7)
+    monkeypatch.setattr(output, "PART_ROWS", 7)
+    monkeypatch.setattr(output, "CHUNK_ROWS", 11)
+    monkeypatch.setattr(signatures, "CHUNK_ROWS", 5)
+    assert run_stage() == report
+    for name, rows in whole.items():
+        assert_frame_equal(pl.read_parquet(paths.SPLIT / f"{name}.parquet"), rows)
+
+
+def test_the_copies_of_a_text_stay_in_one_split(checkout: Checkout) -> None:
+    rows = [{"input": text(*range(200)), "group_id": f"g{number}"} for number in range(20_000)]
+    deidentified(frame(rows))
+    report = run_stage()
+    assert report["splits"]["test"] > 3_000
+    assert report["splits"]["train"] == report["splits"]["validation"] == 0
 
 
 @pytest.mark.slow

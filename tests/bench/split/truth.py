@@ -1,0 +1,73 @@
+"""Which records have a near-duplicate in a stronger split: by comparing all of them, without hashing."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from rapidfuzz.distance import Indel, LCSseq
+from rapidfuzz.process import cdist
+
+from pipeline.params import Split
+from pipeline.records import SPLITS
+from pipeline.split import groups, parts, signatures, wording
+
+BLOCK = 500
+"""Records that are compared with all stronger ones at once."""
+
+
+def assigned(records: pl.DataFrame) -> dict[str, str]:
+    """The split of each sample_id before anything is held out."""
+    split = groups.assign(records, Split())
+    return dict(split.select("sample_id", "split").iter_rows())
+
+
+def pairs(records: pl.DataFrame, splits: dict[str, str], threshold: float) -> set[tuple[str, str]]:
+    """Near-duplicates as the stage's docstring says: (sample_id, sample_id of the one in a stronger split).
+
+    Words, and which are a record's own, are the stage's; what is compared with what is not.
+    """
+    part = parts.Part("", Path(), 0, 0, *parts.describe(records))
+    shared = wording.of_tasks([part], part.index.with_row_index("row").cast({"row": pl.Int64}))
+    _, mask = signatures.sign(part.index["task"], part.words, shared)
+    _, codes = np.unique(part.words.hashes, return_inverse=True)
+    spans = [part.words.span(row) for row in range(records.height)]
+    words = [codes[span].tolist() for span in spans]
+    own = [codes[span][mask[span]].tolist() for span in spans]
+    ids = records["sample_id"].to_list()
+    rank = np.array([SPLITS.index(splits[each]) for each in ids])
+    found = set()
+    for strength in range(len(SPLITS) - 1):
+        weak, strong = np.flatnonzero(rank == strength), np.flatnonzero(rank > strength)
+        for first in range(0, len(weak), BLOCK):
+            block = weak[first : first + BLOCK]
+            close = _close(words, block, strong, threshold) | _close(own, block, strong, threshold)
+            for at, to in zip(*np.nonzero(close), strict=True):
+                a, b = int(block[at]), int(strong[to])
+                if words[a] == words[b] or _is_near(words[a], own[a], words[b], own[b], threshold):
+                    found.add((ids[a], ids[b]))
+    return found
+
+
+def _close(words: list[list[int]], weak: np.ndarray, strong: np.ndarray, threshold: float) -> np.ndarray:
+    scores = cdist(
+        [words[row] for row in weak],
+        [words[row] for row in strong],
+        scorer=Indel.normalized_similarity,
+        score_cutoff=threshold - 1e-6,
+        dtype=np.float32,
+        workers=-1,
+    )
+    return scores > 0
+
+
+def _is_near(
+    words: list[int], own: list[int], others: list[int], others_own: list[int], least: float
+) -> bool:
+    if min(len(own), len(others_own)) < signatures.MIN_OWN_WORDS:
+        return False
+    if LCSseq.similarity(own, others_own) < least * min(len(own), len(others_own)) - 1e-9:
+        return False
+    return any(
+        2 * LCSseq.similarity(a, b) >= least * (len(a) + len(b)) - 1e-9
+        for a, b in ((own, others_own), (words, others))
+    )
