@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet
 
@@ -52,17 +53,18 @@ def write(parts: Sequence[Part], records: pl.DataFrame) -> None:
 
 def _batches(parts: Sequence[Part], places: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Records with their ``split`` and ``chunk``, about CHUNK_ROWS at once."""
+    firsts = [part.first for part in parts]
+    starts = [*np.searchsorted(places["row"].to_numpy(), firsts), places.height]
     read: list[pl.DataFrame] = []
-    for number, part in enumerate(parts, 1):
-        frame = rows(part.shard, part.start, SCHEMA.names())
-        numbers = pl.int_range(part.first, part.first + frame.height, dtype=pl.Int64, eager=True)
-        of_part = places.filter(
-            pl.col("row").is_between(part.first, part.first + frame.height, closed="left")
-        )
-        read.append(frame.with_columns(row=numbers).join(of_part, on="row"))
-        if number == len(parts) or sum(each.height for each in read) + PART_ROWS > CHUNK_ROWS:
+    height = 0
+    for number, part in enumerate(parts):
+        kept = places[int(starts[number]) : int(starts[number + 1])]
+        of_part = rows(part.shard, part.start, SCHEMA.names())[kept["row"] - part.first]
+        read.append(of_part.hstack(kept.select("split", "chunk")))
+        height += kept.height
+        if number + 1 == len(parts) or height + PART_ROWS > CHUNK_ROWS:
             yield pl.concat(read)
-            read = []
+            read, height = [], 0
 
 
 def _merge(chunks: Sequence[Path], target: Path, order: list[str]) -> None:

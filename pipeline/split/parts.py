@@ -91,9 +91,9 @@ def read(progress: Progress) -> list[Part]:
                 _make(shard, start, cache, key)
             entry = cache.folder / key
             index = pl.read_parquet(entry / "index.parquet")
-            words = Words(
-                np.load(entry / "words.npy", mmap_mode="r"), np.load(entry / "ends.npy", mmap_mode="r")
-            )
+            # Mapped, for all words of all parts may not fit memory.
+            hashes = np.load(entry / "words.npy", mmap_mode="r")
+            words = Words(hashes, np.load(entry / "ends.npy"))
             parts.append(Part(key, shard, start, first, index, words))
             first += index.height
         progress.update(number, len(shards), "shards read")

@@ -3,6 +3,7 @@
 Made by rensa, and kept in the cache for each part and the wording of its tasks.
 """
 
+import hashlib
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -36,11 +37,16 @@ def of_parts(
 ) -> list[tuple[Hashes, npt.NDArray[np.bool_]]]:
     """``sign`` of each part."""
     cache = Cache("split")
-    code = code_digest([__file__, wording.__file__])
+    made_by = {
+        "code": code_digest([__file__, wording.__file__]),
+        "rensa": version("rensa"),
+        "numpy": np.__version__,
+    }
+    digests = {task: hashlib.sha256(shingles.tobytes()).hexdigest() for task, shingles in shared.items()}
     found, made = [], 0
     for number, part in enumerate(parts, 1):
-        own = {task: shared[task].tobytes().hex() for task in part.index["task"].unique().sort()}
-        key = cache.key(part=part.key, wording=own, code=code, rensa=version("rensa"), numpy=np.__version__)
+        own = {task: digests[task] for task in set(part.index["task"])}
+        key = cache.key(part=part.key, wording=own, **made_by)
         if cache.get(key) is None:
             made += 1
             bands, mask = sign(part.index["task"], part.words, shared)

@@ -22,6 +22,7 @@ import polars as pl
 from pipeline import paths
 from pipeline.params import Split
 from pipeline.records import SPLITS
+from pipeline.split import groups
 from tests.bench.children import Result, measure
 from tests.bench.deidentify.project import Project, Run
 from tests.bench.split import made, truth
@@ -84,13 +85,14 @@ def find(folder: Path, base: pl.DataFrame) -> Found:
         for name in SPLITS
     }
     kept = {each for rows in written.values() for each in rows["sample_id"]}
-    splits = truth.assigned(planted.records)
+    assigned = groups.assign(planted.records, Split())
     print("bench-split: datasketch", flush=True)
-    file = next((project.folder / paths.DEIDENTIFIED).iterdir())
-    peer = measure("tests.bench.split.peer:hold_out", file=str(file), splits=splits)
+    file = folder / "peer.parquet"
+    assigned.select("sample_id", "input", "split").write_parquet(file)
+    peer = measure("tests.bench.split.peer:hold_out", file=str(file))
     print("bench-split: all pairs", flush=True)
-    pairs = truth.pairs(planted.records, splits, Split().near_duplicate)
-    return Found(planted, pairs, set(splits) - kept, run, peer)
+    pairs = truth.pairs(assigned, Split().near_duplicate)
+    return Found(planted, pairs, {*assigned["sample_id"]} - kept, run, peer)
 
 
 def duplicates(found: Found) -> list[Row]:

@@ -16,11 +16,15 @@ THRESHOLD = 0.5
 PERMUTATIONS = 128
 
 
-def hold_out(file: str, splits: dict[str, str]) -> Result:
-    """``held_out``: sample_ids of the records in ``file`` (Parquet) that meet one of a stronger split."""
+def hold_out(file: str) -> Result:
+    """``held_out``: sample_ids of the records in ``file`` that meet one of a stronger split.
+
+    ``file``: Parquet with sample_id, input and split.
+    """
     start = time.perf_counter()
-    rows = pl.read_parquet(Path(file)).select("sample_id", "input").rows()
-    signed = {sample_id: _sign(text) for sample_id, text in rows}
+    rows = pl.read_parquet(Path(file))
+    splits = dict(rows.select("sample_id", "split").iter_rows())
+    signed = {sample_id: _sign(text) for sample_id, text in rows.select("sample_id", "input").iter_rows()}
     stronger: dict[str, MinHashLSH] = {}
     for name in SPLITS[1:]:
         stronger[name] = MinHashLSH(threshold=THRESHOLD, num_perm=PERMUTATIONS)

@@ -7,23 +7,17 @@ import polars as pl
 from rapidfuzz.distance import Indel, LCSseq
 from rapidfuzz.process import cdist
 
-from pipeline.params import Split
 from pipeline.records import SPLITS
-from pipeline.split import groups, parts, signatures, wording
+from pipeline.split import parts, signatures, wording
 
 BLOCK = 500
 """Records that are compared with all stronger ones at once."""
 
 
-def assigned(records: pl.DataFrame) -> dict[str, str]:
-    """The split of each sample_id before anything is held out."""
-    split = groups.assign(records, Split())
-    return dict(split.select("sample_id", "split").iter_rows())
-
-
-def pairs(records: pl.DataFrame, splits: dict[str, str], threshold: float) -> set[tuple[str, str]]:
+def pairs(records: pl.DataFrame, threshold: float) -> set[tuple[str, str]]:
     """Near-duplicates as the stage's docstring says: (sample_id, sample_id of the one in a stronger split).
 
+    ``records``: RECORD_SCHEMA, a split in every row.
     Words, and which are a record's own, are the stage's; what is compared with what is not.
     """
     part = parts.Part("", Path(), 0, 0, *parts.describe(records))
@@ -34,7 +28,7 @@ def pairs(records: pl.DataFrame, splits: dict[str, str], threshold: float) -> se
     words = [codes[span].tolist() for span in spans]
     own = [codes[span][mask[span]].tolist() for span in spans]
     ids = records["sample_id"].to_list()
-    rank = np.array([SPLITS.index(splits[each]) for each in ids])
+    rank = np.array([SPLITS.index(each) for each in records["split"]])
     found = set()
     for strength in range(len(SPLITS) - 1):
         weak, strong = np.flatnonzero(rank == strength), np.flatnonzero(rank > strength)
