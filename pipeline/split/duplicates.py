@@ -21,7 +21,10 @@ JOIN_ROWS = 4_000_000
 
 Signed = tuple[Hashes, npt.NDArray[np.bool_]]
 
+Items = npt.NDArray[np.uint32]
+
 STRENGTH = {name: rank for rank, name in enumerate(SPLITS)}
+STRONGEST = max(STRENGTH.values())
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class Texts:
     parts: Sequence[Part]
     signed: Sequence[Signed]
     firsts: Ints
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[Part], signed: Sequence[Signed]) -> "Texts":
+        return cls(parts, signed, np.array([part.first for part in parts], dtype=np.int64))
 
     def of(self, row: int) -> tuple[list[int], list[int]]:
         """All words of a row, and those of its own."""
@@ -67,45 +74,20 @@ def find(
         .sort("row")
         .with_columns(item=pl.int_range(pl.len(), dtype=pl.UInt32), task_code=pl.col("task").rank("dense"))
     )
-    reached, differs = _compare(parts, signed, items, threshold)
+    search = _Search(Texts.of_parts(parts, signed), items, threshold)
+    for buckets in _buckets(signed, items["row"].to_numpy()):
+        search.settle(buckets)
     found = items.select(
         "task",
         "text",
-        reached=pl.Series(reached),
+        reached=pl.Series(search.reached),
         conflict=pl.when(pl.col("answers") > 1)
         .then(pl.lit("same"))
-        .when(pl.Series(differs))
+        .when(pl.Series(search.differs))
         .then(pl.lit("near")),
     )
     joined = records.join(found, on=["task", "text"], how="left", maintain_order="left")
     return joined.with_columns(held_out=strength < pl.col("reached")).drop("reached")
-
-
-def _compare(
-    parts: Sequence[Part], signed: Sequence[Signed], items: pl.DataFrame, threshold: float
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
-    """For each item the strongest split of its near-duplicates, and whether one of the same task has
-    another answer."""
-    texts = Texts(parts, signed, np.array([part.first for part in parts], dtype=np.int64))
-    rows: Ints = items["row"].to_numpy()
-    facts = {name: items[name].to_numpy() for name in ("weakest", "strongest", "task_code", "answer")}
-    reached = items["reached"].to_numpy().copy()
-    differs = np.zeros(items.height, dtype=bool)
-    for buckets in _buckets(signed, rows):
-        for left, right in _candidates(buckets, facts, reached, differs):
-            # What an earlier pair has settled needs no comparison.
-            gains = (facts["strongest"][right] > reached[left]) & (facts["weakest"][left] < 2)
-            clash = (facts["task_code"][left] == facts["task_code"][right]) & (
-                facts["answer"][left] != facts["answer"][right]
-            )
-            open_ = gains | (clash & ~differs[left])
-            for a, b, is_clash in zip(left[open_], right[open_], clash[open_], strict=True):
-                if facts["strongest"][b] <= reached[a] and (differs[a] or not is_clash):
-                    continue
-                if _is_near(texts, int(rows[a]), int(rows[b]), threshold):
-                    reached[a] = max(reached[a], facts["strongest"][b])
-                    differs[a] |= is_clash
-    return reached, differs
 
 
 def _buckets(signed: Sequence[Signed], rows: Ints) -> Iterator[pl.DataFrame]:
@@ -125,57 +107,75 @@ def _buckets(signed: Sequence[Signed], rows: Ints) -> Iterator[pl.DataFrame]:
         yield pl.concat(frames).select("item", bucket=pl.struct("band", "value").rank("dense"))
 
 
-def _candidates(
-    buckets: pl.DataFrame,
-    facts: dict[str, npt.NDArray[np.generic]],
-    reached: npt.NDArray[np.int8],
-    differs: npt.NDArray[np.bool_],
-) -> Iterator[tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]]:
-    """Pairs of items in one bucket of which the first may have to be held out, or be in conflict.
+class _Search:
+    """What is known of each item so far.
 
-    Each item first meets the strongest of its bucket alone, so that of many copies of a text most
-    are settled after one comparison.
+    ``reached`` (i8): the strongest split of its near-duplicates. ``differs`` (bool): one of the same
+    task has another answer.
     """
-    item = buckets["item"].to_numpy()
-    members = buckets.with_columns(
-        strongest=pl.Series(facts["strongest"][item]),
-        task=pl.Series(facts["task_code"][item]),
-        answer=pl.Series(facts["answer"][item]),
-    )
-    chief = members.sort("bucket", "strongest", "item", descending=[False, True, False]).unique(
-        "bucket", keep="first", maintain_order=True
-    )
-    yield from _pairs(members, chief, facts, reached, differs)
-    yield from _pairs(members, members, facts, reached, differs)
 
-
-def _pairs(
-    members: pl.DataFrame,
-    others: pl.DataFrame,
-    facts: dict[str, npt.NDArray[np.generic]],
-    reached: npt.NDArray[np.int8],
-    differs: npt.NDArray[np.bool_],
-) -> Iterator[tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]]:
-    item = members["item"].to_numpy()
-    of_bucket = members.select(
-        item="item",
-        bucket="bucket",
-        cost=pl.len().over("bucket"),
-        gains=pl.Series(facts["weakest"][item] < 2)
-        & (pl.col("strongest").max().over("bucket") > pl.Series(reached[item])),
-        clash=(pl.col("answer").n_unique().over("bucket", "task") > 1) & ~pl.Series(differs[item]),
-    ).filter(pl.col("gains") | pl.col("clash"))
-    right = others.select("bucket", other="item")
-    batch = pl.col("cost").cum_sum() // JOIN_ROWS
-    for part in of_bucket.with_columns(batch=batch).partition_by("batch", maintain_order=True):
-        pairs = (
-            part.join(right, on="bucket")
-            .filter(pl.col("item") != pl.col("other"))
-            .select("item", "other")
-            .unique()
-            .sort("item", "other")
+    def __init__(self, texts: Texts, items: pl.DataFrame, threshold: float) -> None:
+        self.texts, self.threshold = texts, threshold
+        self.rows, self.weakest, self.strongest, self.tasks, self.answers = (
+            items[name].to_numpy() for name in ("row", "weakest", "strongest", "task_code", "answer")
         )
-        yield pairs["item"].to_numpy(), pairs["other"].to_numpy()
+        self.reached = items["reached"].to_numpy().copy()
+        self.differs = np.zeros(items.height, dtype=bool)
+
+    def settle(self, buckets: pl.DataFrame) -> None:
+        """Compare the items of each bucket (columns bucket, item) as far as it may change what is known.
+
+        Each first meets the strongest of its bucket alone, so that of many copies of a text most
+        are settled after one comparison.
+        """
+        item = buckets["item"].to_numpy()
+        members = buckets.with_columns(
+            weakest=pl.Series(self.weakest[item]),
+            strongest=pl.Series(self.strongest[item]),
+            task=pl.Series(self.tasks[item]),
+            answer=pl.Series(self.answers[item]),
+        )
+        chiefs = members.sort("bucket", "strongest", "item", descending=[False, True, False]).unique(
+            "bucket", keep="first", maintain_order=True
+        )
+        for others in (chiefs, members):
+            for left, right in self._pairs(members, others):
+                self._compare(left, right)
+
+    def _pairs(self, members: pl.DataFrame, others: pl.DataFrame) -> Iterator[tuple[Items, Items]]:
+        """Pairs in one bucket of which the first may have to be held out, or be in conflict."""
+        item = members["item"].to_numpy()
+        stronger = pl.col("strongest").max().over("bucket") > pl.Series(self.reached[item])
+        open_ = members.select(
+            "item",
+            "bucket",
+            cost=pl.len().over("bucket"),
+            gains=stronger & (pl.col("weakest") < STRONGEST),
+            clash=(pl.col("answer").n_unique().over("bucket", "task") > 1) & ~pl.Series(self.differs[item]),
+        ).filter(pl.col("gains") | pl.col("clash"))
+        right = others.select("bucket", other="item")
+        batch = pl.col("cost").cum_sum() // JOIN_ROWS
+        for part in open_.with_columns(batch=batch).partition_by("batch", maintain_order=True):
+            pairs = (
+                part.join(right, on="bucket")
+                .filter(pl.col("item") != pl.col("other"))
+                .select("item", "other")
+                .unique()
+                .sort("item", "other")
+            )
+            yield pairs["item"].to_numpy(), pairs["other"].to_numpy()
+
+    def _compare(self, left: Items, right: Items) -> None:
+        gains = (self.strongest[right] > self.reached[left]) & (self.weakest[left] < STRONGEST)
+        clash = (self.tasks[left] == self.tasks[right]) & (self.answers[left] != self.answers[right])
+        open_ = gains | (clash & ~self.differs[left])
+        for a, b, is_clash in zip(left[open_], right[open_], clash[open_], strict=True):
+            # An earlier pair may have settled it.
+            if self.strongest[b] <= self.reached[a] and (self.differs[a] or not is_clash):
+                continue
+            if _is_near(self.texts, int(self.rows[a]), int(self.rows[b]), self.threshold):
+                self.reached[a] = max(self.reached[a], self.strongest[b])
+                self.differs[a] |= is_clash
 
 
 def _is_near(texts: Texts, row: int, other: int, threshold: float) -> bool:

@@ -1,17 +1,23 @@
-"""Which records have a near-duplicate in a stronger split: by comparing all of them, without hashing."""
+"""Which records have a near-duplicate in a stronger split: by comparing all of them, without MinHash.
+
+Two texts share no more words in order than they share at all: pairs that differ too much in how often
+they have the words of each of COUNTERS kinds need no look at the order.
+"""
 
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from rapidfuzz.distance import Indel, LCSseq
-from rapidfuzz.process import cdist
+from rapidfuzz.distance import LCSseq
+from scipy.spatial.distance import cdist
 
 from pipeline.records import SPLITS
 from pipeline.split import parts, signatures, wording
 
 BLOCK = 500
 """Records that are compared with all stronger ones at once."""
+
+COUNTERS = 128
 
 
 def pairs(records: pl.DataFrame, threshold: float) -> set[tuple[str, str]]:
@@ -27,6 +33,7 @@ def pairs(records: pl.DataFrame, threshold: float) -> set[tuple[str, str]]:
     spans = [part.words.span(row) for row in range(records.height)]
     words = [codes[span].tolist() for span in spans]
     own = [codes[span][mask[span]].tolist() for span in spans]
+    counts, own_counts = _counts(words), _counts(own)
     ids = records["sample_id"].to_list()
     rank = np.array([SPLITS.index(each) for each in records["split"]])
     found = set()
@@ -34,7 +41,7 @@ def pairs(records: pl.DataFrame, threshold: float) -> set[tuple[str, str]]:
         weak, strong = np.flatnonzero(rank == strength), np.flatnonzero(rank > strength)
         for first in range(0, len(weak), BLOCK):
             block = weak[first : first + BLOCK]
-            close = _close(words, block, strong, threshold) | _close(own, block, strong, threshold)
+            close = _close(counts, block, strong, threshold) | _close(own_counts, block, strong, threshold)
             for at, to in zip(*np.nonzero(close), strict=True):
                 a, b = int(block[at]), int(strong[to])
                 if words[a] == words[b] or _is_near(words[a], own[a], words[b], own[b], threshold):
@@ -42,16 +49,14 @@ def pairs(records: pl.DataFrame, threshold: float) -> set[tuple[str, str]]:
     return found
 
 
-def _close(words: list[list[int]], weak: np.ndarray, strong: np.ndarray, threshold: float) -> np.ndarray:
-    scores = cdist(
-        [words[row] for row in weak],
-        [words[row] for row in strong],
-        scorer=Indel.normalized_similarity,
-        score_cutoff=threshold - 1e-6,
-        dtype=np.float32,
-        workers=-1,
-    )
-    return scores > 0
+def _counts(words: list[list[int]]) -> np.ndarray:
+    return np.array([np.bincount(np.array(each, np.int64) % COUNTERS, minlength=COUNTERS) for each in words])
+
+
+def _close(counts: np.ndarray, weak: np.ndarray, strong: np.ndarray, threshold: float) -> np.ndarray:
+    """Which pairs may share ``threshold`` of their words, from how often each has words of each kind."""
+    total = counts[weak].sum(1)[:, None] + counts[strong].sum(1)
+    return cdist(counts[weak], counts[strong], "cityblock") <= (1 - threshold) * total + 1e-9
 
 
 def _is_near(
