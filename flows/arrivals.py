@@ -20,11 +20,12 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from flows import home, inbox
+from pipeline import paths
 from pipeline.errors import DataError
 from pipeline.files import write_atomically
 from pipeline.registry import Objects
@@ -36,6 +37,9 @@ BY_HAND = "by-hand"
 
 DIGEST = ".sha256"
 SHA256 = re.compile(r"[0-9a-fA-F]{64}\b")
+
+UTF16 = re.compile(rb"\xff\xfe|\xfe\xff|[^\0]\0[^\0]\0|\0[^\0]\0[^\0]")
+"""How its texts begin: with a mark, or with letters of which every other byte is zero."""
 
 MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".parquet": b"PAR1"}
 """How files of these kinds begin."""
@@ -132,6 +136,9 @@ class Record:
     """By key: size, stamp, and what became of it: a batch, ``quarantined``, ``already``."""
     taken: list[str] = field(default_factory=list)
     """SHA-256 of each content that was taken: what somebody removed from the inbox stays out of it."""
+    last: str | None = None
+    """When a file was taken last, or else the watch began; ISO 8601."""
+    silence_told: bool = False
 
     @classmethod
     def load(cls) -> "Record":
@@ -191,16 +198,30 @@ class Arrivals:
             except Exception:  # of any library below: no source keeps another waiting
                 found.unreachable += 1
         # Killed before this, the next start finds the contents in the inbox: nothing comes in twice.
+        if found.taken:
+            self.record.last, self.record.silence_told = _now(), False
         if found.taken or found.already or found.quarantined:
             self.record.save()
         return found
+
+    def silence(self, longest: timedelta) -> timedelta | None:
+        """How long no file was taken, where that is ``longest`` or more; said once, until one is."""
+        if self.record.last is None:
+            self.record.last = _now()
+            self.record.save()
+        silence = datetime.now(UTC) - datetime.fromisoformat(self.record.last)
+        if silence < longest or self.record.silence_told:
+            return None
+        self.record.silence_told = True
+        self.record.save()
+        return silence
 
     def _look_at(self, source: Source, batch: str, found: Look) -> None:
         offers = {offer.key: offer for offer in source.offers()}
         for key, offer in offers.items():
             if key.endswith(DIGEST):
                 continue
-            if not inbox.matches(offer.path, self._include):
+            if not paths.matches(offer.path, self._include):
                 found.ignored += key not in self._ignored
                 self._ignored.add(key)
                 continue
@@ -265,7 +286,7 @@ class Arrivals:
         folder = home.folder() / "quarantine"
         folder.mkdir(exist_ok=True, mode=0o700)
         copy.replace(folder / content[:16])
-        about = {"file": offer.key, "reason": problem, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        about = {"file": offer.key, "reason": problem, "at": _now()}
         (folder / f"{content[:16]}.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
@@ -299,7 +320,7 @@ def new_batch() -> str:
 def what_is_wrong(path: Path, name: str) -> str | None:
     """Why a file is no data, as far as its kind tells; None where nothing is known against it. Rows are
     ingest's to judge."""
-    suffix = Path(name).suffix
+    suffix = Path(name).suffix.lower()
     with path.open("rb") as file:
         start = file.read(4096)
     if not start:
@@ -314,7 +335,7 @@ def what_is_wrong(path: Path, name: str) -> str | None:
                 return "it is cut short"
     if suffix == ".gz" and not _is_whole_gzip(path):
         return "it is cut short"
-    if magic is None and b"\0" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if magic is None and b"\0" in start and not UTF16.match(start):
         return "it is no text"
     return None
 
@@ -350,6 +371,10 @@ def _incoming() -> Path:
 
 def _read() -> Path:
     return home.folder() / "read.json"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _stamp(stat: os.stat_result) -> tuple[int, str]:

@@ -72,7 +72,8 @@ class Plan:
                     "shard": each.shard,
                     "rows": each.rewritten.rows,
                     "removed": each.rewritten.data is None,
-                    "damaged": each.rewritten.whole,
+                    "others": each.rewritten.others,
+                    "damaged": each.rewritten.damaged,
                 }
                 for each in self.raw
             ],
@@ -93,10 +94,15 @@ class Plan:
         for each in self.raw:
             how = "the file is removed" if each.rewritten.data is None else "the file is rewritten"
             lines.append(f"inbox: shard {each.shard}: {each.rewritten.rows} rows go, {how}")
-        if any(each.rewritten.whole for each in self.raw):
-            lines.append("inbox: a file that is removed is damaged, so that it cannot be rewritten")
+            if each.rewritten.others:
+                lines.append(
+                    f"inbox: shard {each.shard} is damaged: {each.rewritten.others} rows that are not the "
+                    "group's go with them"
+                )
         for shard in self.unreadable:
-            lines.append(f"by hand: shard {shard} of the inbox is of no kind that is read, and may hold it")
+            lines.append(
+                f"by hand: shard {shard} of the inbox cannot be read, or has no fields, and may hold it"
+            )
         lines += [f"checkout: {path} is removed" for path in self.paths]
         lines += [f"DVC {name}: {len(each)} objects" for name, each in self.objects.items() if each]
         lines += [told_lock(lock) for lock in self.locked]

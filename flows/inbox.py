@@ -12,7 +12,6 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pipeline import paths
@@ -63,7 +62,7 @@ def link(folder: Path, include: Sequence[str], batch: str | None = None) -> Arri
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder: name the one that holds the data by --inbox")
     offered = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path, folder))
-    wanted = [path for path in offered if matches(path, include)]
+    wanted = [path for path in offered if paths.matches(path, include)]
     if not wanted:
         raise DataError(f"{folder} holds no file that matches {', '.join(include)}: name others by --include")
     digests = {path: digest(path) for path in wanted}
@@ -111,12 +110,7 @@ def files() -> Iterator[Path]:
 
 def shards(include: Sequence[str]) -> set[str]:
     """First 16 hex digits of the SHA-256 of every file that the pipeline will read."""
-    return {content[:16] for path, content in _contents().items() if matches(path, include)}
-
-
-def matches(path: Path, include: Sequence[str]) -> bool:
-    """Whether a file's name matches one of the patterns."""
-    return any(fnmatchcase(path.name, pattern) for pattern in include)
+    return {content[:16] for path, content in _contents().items() if paths.matches(path, include)}
 
 
 def digest(path: Path) -> str:

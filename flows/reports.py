@@ -93,7 +93,7 @@ def ingest_table(report: Report) -> tuple[Table, str]:
 
 
 def validate_table(report: Report) -> tuple[Table, str]:
-    """Every expectation and how many values missed it."""
+    """Every expectation and how many values missed it, and the shares that moved from the baseline's."""
     rows = [
         {
             "expectation": each["expectation"],
@@ -105,7 +105,13 @@ def validate_table(report: Report) -> tuple[Table, str]:
         for each in report["expectations"]
     ]
     missed = sum(not each["success"] for each in report["expectations"])
-    return rows, f"{len(rows)} expectations, {missed} missed."
+    drifted = [
+        f"\n- {each['figure']}{' of ' if each['task'] else ''}{each['task'] or ''}: {_moves(each['moved'])}"
+        for each in report["drift"] or ()
+        if each["moved"]
+    ]
+    told = f"\n\nShares in the baseline and now:{''.join(drifted)}" if drifted else ""
+    return rows, f"{len(rows)} expectations, {missed} missed.{told}"
 
 
 def deidentify_table(report: Report) -> tuple[Table, str]:
@@ -120,10 +126,12 @@ def deidentify_table(report: Report) -> tuple[Table, str]:
         }
         for kind in kinds
     ]
+    moves = _moves(report["drift"] or {})
+    drift = f"Share of records with them, in the baseline and now: {moves}. " if moves else ""
     return rows, (
         f"{sum(report['replaced'].values())} identifiers replaced; of labelled ones "
         f"{_share(report['recall_overall'])} are found. {report['residual_records']} records still trip a "
-        f"detector. {_rows(report)}"
+        f"detector. {drift}{_rows(report)}"
     )
 
 
@@ -374,6 +382,12 @@ def _difference(comparison: Report | None, against: str) -> str:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def _moves(shares: dict[str, dict[str, float]]) -> str:
+    return ", ".join(
+        f"{name} {_percent(each['before'])} → {_percent(each['after'])}" for name, each in shares.items()
+    )
 
 
 def _percent(value: float) -> str:

@@ -3,7 +3,8 @@
 Runs all day on the pool ``cpu`` and looks every second or two. Files that come together become one
 batch, which is closed when nothing more has come for QUIET seconds. For a closed batch that no
 retraining has read, and none that waits or begins will read, it says `clinical-data.arrived`, and again
-where nothing comes of it. Retrainings and approvals whose process died are started again.
+where nothing comes of it. Where no file came for STALE, it says `clinical-data.stale`. Retrainings and
+approvals whose process died are started again.
 
 Ends after ``hours``, so that the next run takes up new code; an automation starts that.
 """
@@ -72,6 +73,9 @@ DECIDED = ("promoted", "rejected", "expired", "superseded", "erased")
 DIED = 3
 """Runs in a row that may die before one is not started again by itself."""
 
+STALE = timedelta(days=14)
+"""Time without a new file after which somebody is told: exports come every week."""
+
 DISK = 5 * 10**9
 """Free bytes below which somebody is told."""
 
@@ -139,6 +143,7 @@ class Watcher:
         self._spoke = now
         self._watch_disk()
         self._sources = _strings(Variable.get(SOURCES, []))
+        self._watch_age()
         for name in life.bury(home.folder()):
             get_run_logger().warning("%s had no process any more, and is marked so.", name)
         unread = [batch for batch in arrivals.unread() if batch != self._batch]
@@ -207,6 +212,13 @@ class Watcher:
             told = f"{free / 1e9:.1f} GB are free where the worker's home lies"
             emit_event("moelora.disk-nearly-full", resource=_me(), payload={"message": told})
         self._disk_told = free < DISK
+
+    def _watch_age(self) -> None:
+        silence = self._arrivals.silence(STALE) if self._sources else None
+        if silence:
+            told = f"no file has come for {silence.days} days: look whether the sources still get some"
+            get_run_logger().warning("%s.", told)
+            emit_event("clinical-data.stale", resource=_me(), payload={"message": told})
 
 
 def recent_runs(client: SyncPrefectClient, deployment: str) -> list[FlowRun]:

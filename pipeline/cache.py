@@ -34,15 +34,23 @@ class Cache:
         folder = self.folder / key
         return folder if folder.is_dir() else None
 
+    def beside(self, name: str) -> Path:
+        """A file beside the entries that changes, as an index of inputs does."""
+        self._make()
+        return self.folder / name
+
+    def _make(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for each in (self.folder, self.folder.parent):
+            each.chmod(0o700)
+
     @contextmanager
     def put(self, key: str) -> Iterator[Path]:
         """A folder to fill; it becomes the entry when the block ends without an error.
 
         Where another process finished the same entry first, that one stays: it is equal.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for each in (self.folder, self.folder.parent):
-            each.chmod(0o700)
+        self._make()
         unfinished = self.folder / f".{key}.{uuid.uuid4().hex}"
         unfinished.mkdir(mode=0o700)
         try:

@@ -49,5 +49,5 @@ def folder_digest(folder: Path) -> str:
 
 
 def code_digest(files: Iterable[Path | str]) -> str:
-    """Hex SHA-256 of source files by name, so that cached work of other code is never reused."""
-    return value_digest({Path(file).name: file_digest(Path(file)) for file in files})
+    """Hex SHA-256 of source files by folder and name, so that cached work of other code is never reused."""
+    return value_digest({"/".join(Path(file).parts[-2:]): file_digest(Path(file)) for file in files})

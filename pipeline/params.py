@@ -53,6 +53,26 @@ class Source(Section):
     match: str  # pattern on the end of the file's path below the inbox, as `lab/*.csv`
     fields: dict[str, str] = {}  # record field: name in the file
     defaults: dict[str, str] = {}  # record field: value where the file has none
+    # what the files are where their ending does not say it, as FHIR's; other files: by their ending
+    format: Literal["jsonl", "csv", "parquet", "xml", "fhir", "notes"] | None = None
+    record: str | None = Field(None, pattern=r"^[\w.-]+$")  # XML: the element that holds a record
+    encoding: str | None = None  # of files that are no UTF-8 or UTF-16, as cp1250; else it is guessed
+    html_entities: bool = False  # texts hold &lt; and the like, which become characters
+
+    def covers(self, file: Path) -> bool:
+        """Whether a file, by its path below the inbox, is one of this source, in whatever case."""
+        return PurePosixPath(file.as_posix().lower()).match(self.match.lower())
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding(cls, name: str | None) -> str | None:
+        try:
+            found = name is None or '\n", '.encode(name) == b'\n", '
+        except LookupError:
+            found = False
+        if not found:
+            raise ValueError(f"{name!r} is no encoding that extends ASCII, as cp1250 does")
+        return name
 
     @field_validator("fields", "defaults")
     @classmethod
@@ -63,10 +83,21 @@ class Source(Section):
         return mapping
 
 
+class Limits(Section):
+    """Where a file or a row is no longer believed; what exceeds them goes to quarantine."""
+
+    file_bytes: Positive = 2**38  # of one file, once inflated
+    ratio: Positive = 250  # inflated / compressed bytes of a file of more than 64 MiB
+    row_bytes: Positive = 2**24
+    depth: Positive = 64  # of arrays and objects within each other
+    columns: Positive = 10_000
+
+
 class Ingest(Section):
     include: tuple[str, ...] = Field(min_length=1)  # patterns on file names; others are ignored
     sources: tuple[Source, ...] = ()
     max_records_per_task: Positive | None = None  # per task and split, whole groups by hash
+    limits: Limits = Limits()
 
 
 class Validate(Section):
@@ -74,7 +105,8 @@ class Validate(Section):
     tasks: tuple[str, ...] | None = None  # known tasks; null: any
     max_input_characters: Positive = 100_000
     max_target_characters: Positive = 20_000
-    max_drift: Share = 0.2  # total variation distance from the baseline's mixes and lengths
+    # of what the larger share of a value is, in the baseline or now: 0.5 is a share halved or doubled
+    max_drift: Share = 0.2
 
 
 class Deidentify(Section):
@@ -88,7 +120,7 @@ class Deidentify(Section):
 class Split(Section):
     validation: Share = 0.1  # of groups whose owner named no split
     test: Share = 0.2
-    near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.8  # Jaccard similarity that holds a record out
+    near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.8  # share of words that holds a record out
 
     @model_validator(mode="after")
     def _leaves_training_data(self) -> "Split":

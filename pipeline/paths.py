@@ -5,6 +5,8 @@ reports and dvc.lock never hold a path of one machine.
 """
 
 import os
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
@@ -61,3 +63,9 @@ def status(stage: str) -> Path:
 def cache_root() -> Path:
     """``MOELORA_CACHE``, or ``scratch/``: checkpoints, finished shards, pulled releases."""
     return Path(os.environ.get("MOELORA_CACHE", SCRATCH))
+
+
+def matches(path: Path, include: Iterable[str]) -> bool:
+    """Whether a file's name matches one of the patterns of ``ingest.include``, in whatever case: exports
+    are called EXPORT.CSV as often."""
+    return any(fnmatchcase(path.name.lower(), pattern.lower()) for pattern in include)

@@ -128,6 +128,7 @@ def _deidentification() -> dict[str, Any]:
     return {
         "rows": report["rows"]["out"],
         "found": report["found"],
+        "independent": report["independent"],
         "recall": report["recall_overall"],
         "residual_records": report["residual_records"],
     }

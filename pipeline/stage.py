@@ -139,15 +139,15 @@ def main(stage: str, run: Callable[[Params, Progress], Report], saves_on_stop: b
         _end(progress, "failed", error.exit_code, str(error))
     except OSError as error:
         # A system error's own text may hold a raw file's name.
-        _end(progress, "failed", 1, f"{stage}: {os.strerror(error.errno or 0)}" + _place(error))
+        _end(progress, "failed", 1, f"{stage}: {os.strerror(error.errno or 0)}" + place(error))
     except Exception as error:
         # A library's message may quote a record, and de-identified text must not be logged either.
-        _end(progress, "failed", 1, f"{stage} failed with {type(error).__name__}" + _place(error))
+        _end(progress, "failed", 1, f"{stage} failed with {type(error).__name__}" + place(error))
     progress.finish("done", 0)
     sys.exit(0)
 
 
-def _place(error: BaseException) -> str:
+def place(error: BaseException) -> str:
     """Where an error was raised: file and line of each frame of ours, no values."""
     frames = traceback.extract_tb(error.__traceback__)
     return " at " + " > ".join(f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in frames)
@@ -164,4 +164,4 @@ def _silence_libraries() -> None:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     # A frame's values must not reach the terminal by an uncaught exception either.
-    sys.excepthook = lambda kind, error, _trace: print(f"{kind.__name__}{_place(error)}", file=sys.stderr)
+    sys.excepthook = lambda kind, error, _trace: print(f"{kind.__name__}{place(error)}", file=sys.stderr)

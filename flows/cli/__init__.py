@@ -1,6 +1,7 @@
 """``moelora``: the command for people, each a thin door to one function or flow.
 
     running      retrain, prepare, stage, sample-data, base
+    incoming     validate, quarantine
     privacy      deidentify, audit-phi
     releases     releases, promote, rollback, verify, pull, predict, history, prune
     serving      serve, merge
@@ -17,7 +18,7 @@ from typing import NoReturn
 
 # Importing a room registers its commands; help lists them in the order of these lines.
 # isort: off
-from flows.cli import running, privacy, releases, serving, origin, evaluation, service, machine
+from flows.cli import running, incoming, privacy, releases, serving, origin, evaluation, service, machine
 
 # isort: on
 from flows.cli.app import app
@@ -27,6 +28,7 @@ from pipeline.errors import PipelineError
 __all__ = [
     "app",
     "evaluation",
+    "incoming",
     "machine",
     "main",
     "origin",

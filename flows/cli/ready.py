@@ -31,10 +31,21 @@ def _fill_inbox(
     from pipeline.params import Params
 
     repository.set_params(dict(_setting(text) for text in settings))
-    patterns = include or Params.load().ingest.include
+    own = Params.load().ingest.include
+    patterns = include or own
     if batch is not None:
         inbox.check_batch(batch)
     if folder is not None:
+        unread = [
+            path
+            for path in folder.rglob("*")
+            if path.is_file() and paths.matches(path, patterns) and not paths.matches(path, own)
+        ]
+        if unread:
+            raise InputError(
+                f"--include names {len(unread)} files that ingest.include in params.yaml does not let in: "
+                "add a pattern there"
+            )
         had_sample = inbox.SAMPLE.is_dir()
         arrival = inbox.link(folder, patterns, batch)
         say(

@@ -11,10 +11,10 @@ quarantined, where two of its choices become one (92 and 95 years are both 90+) 
 no longer one of them.
 
 reports/deidentify.json counts what was found, replaced and left, by kind, and gives the recall
-on generated labelled documents, with intervals. Only new or changed shards are searched again; the result is
-that of one full run. Detection is for English, and by shapes, titles and labels for
-Chinese: records of other languages stop the run, or pass as they are with
-deidentify.other_languages: pass.
+on generated labelled documents, with intervals, and the kinds that more or fewer patients have than
+in the data of validate.baseline. Only new or changed shards are searched again; the result is that
+of one full run. Detection is for English, and by shapes, titles and labels for Chinese: records of
+other languages stop the run, or pass as they are with deidentify.other_languages: pass.
 """
 
 import json
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from pipeline import paths, sample_data
-from pipeline.deidentify import audit, findings
+from pipeline.deidentify import audit, findings, rates
 from pipeline.deidentify.drawing import pseudonym
 from pipeline.deidentify.findings import Document, Findings
 from pipeline.deidentify.replace import Replaced, Surrogates, digit_runs
@@ -39,6 +39,7 @@ from pipeline.key import check_key_id, key_id, load
 from pipeline.params import Deidentify, Params
 from pipeline.records import CHOICE_TASK_TYPES, INGESTED_SCHEMA, INVENTORY_TASK_TYPES, RECORD_SCHEMA
 from pipeline.stage import Progress, Report
+from pipeline.validate import drift
 
 LABELLED_DOCUMENTS = 200
 """Generated documents that recall is measured on."""
@@ -108,7 +109,23 @@ def run(params: Params, progress: Progress) -> Report:
             **_residual(kept),
             "second_look": second_look.result(),
             "key_id": key_id(key),
+            **_drift(rows, params),
         }
+
+
+def _drift(rows: Sequence[Searched], params: Params) -> dict[str, Any]:
+    """Groups with identifiers of each kind, and the kinds whose share moved; null without a baseline."""
+    now = rates.rates(
+        (_group(row.row), row.identity, frozenset(span.kind for spans in row.spans for span in spans))
+        for row in rows
+    )
+    if params.validate_.baseline is None:
+        return {"independent": now, "drift": None}
+    before = drift.profile(params.validate_.baseline).get("deidentification", {}).get("independent")
+    moved = rates.moved(before, now, params.validate_.max_drift) if before else None
+    for kind, share in (moved or {}).items():
+        print(f"deidentify: records with {kind}: {share['before']:.1%} -> {share['after']:.1%}", flush=True)
+    return {"independent": now, "drift": moved}
 
 
 def _check_validated() -> None:

@@ -2,193 +2,216 @@
 
     python -m pipeline.ingest
 
-Reads data/inbox (JSONL, CSV, Parquet; plain, .gz, .zst). Writes data/ingested/<shard>.parquet,
+Reads data/inbox (see formats; plain, .gz, .zst). Writes data/ingested/<shard>.parquet,
 one for each distinct file, named by the first 16 hex digits of its SHA-256; rows that cannot
 be used to data/quarantine/<shard>.parquet with line, field, reason and raw text; and
-reports/ingest.json. A file is parsed once: its shard is kept in the cache by content, code
-and field mapping. Neither the order nor the names of arriving files change a byte.
+reports/ingest.json. Neither the order nor the names of arriving files change a byte.
+
+A file is hashed once, parsed once, and its shard kept in the cache by content, code and field
+mapping; what is written are links to the cache. Memory is bounded, whatever the size of a file or
+of the inbox; all cores are used where there is enough to read.
 """
 
 import json
-import shutil
 from collections import Counter
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+import pyarrow
 
 from pipeline import paths, records
 from pipeline.cache import Cache
-from pipeline.digests import canonical_json, code_digest, file_digest
+from pipeline.digests import canonical_json, code_digest
 from pipeline.errors import DataError
-from pipeline.files import new_folder, write_atomically
-from pipeline.ingest import formats, rows, selection
-from pipeline.params import Ingest, Params, Source
+from pipeline.files import link_or_copy, new_folder, write_atomically
+from pipeline.ingest import inbox, selection, shards
+from pipeline.ingest.inbox import File, Inbox
+from pipeline.ingest.selection import Selection
+from pipeline.ingest.shards import Shard, Work
+from pipeline.params import Ingest, Params
 from pipeline.stage import Progress, Report, main
+from pipeline.workers import Workers, cores
 
+MOST_WORKERS = 4
+"""Each holds some 300 MB: more would not be bounded memory."""
 
-@dataclass(frozen=True)
-class File:
-    """A distinct file of the inbox: any number of copies, read by one field mapping."""
+START_BYTES = 2**26
+"""To be read before others are called in: they take a second to come."""
 
-    digest: str
-    path: Path
-    kind: tuple[str, str | None]
-    source: Source | None
-    copies: int = 1
+SHARED_BYTES = 2**28
+"""A file of lines from this size on is read by all workers at once."""
 
+BATCH_BYTES = 2**24
+"""Smaller files are handed out together."""
 
-@dataclass(frozen=True)
-class Shard:
-    """A parsed file: the folder that holds its records, and what is known of them."""
-
-    file: File
-    entry: Path
-    facts: dict[str, Any]
-    keys: pl.DataFrame
-
-    @property
-    def digest(self) -> str:
-        return self.file.digest
+OUTCOME = "outcome.json"
 
 
 def run(params: Params, progress: Progress) -> Report:
     """Ingest the inbox; see the module's docstring. Raises DataError where no record is left."""
-    files, ignored = _inbox(params.ingest)
+    ingest = params.ingest
+    found = inbox.look(ingest)
     cache = Cache("ingest")
-    code = code_digest([*Path(__file__).parent.glob("*.py"), records.__file__])
-    shards: list[Shard] = []
-    reused = 0
-    for file in files:
-        shard, was_there = _parse(file, cache, code)
-        shards.append(shard)
-        reused += was_there
-        progress.update(len(shards), len(files), "files")
-    progress.count(shards_parsed=len(shards) - reused, shards_reused=reused)
-
-    keys = pl.concat(shard.keys for shard in shards)
-    selection.check_labels(keys)
-    unique = selection.winners(keys)
-    cap = params.ingest.max_records_per_task
-    kept = selection.drawn(unique, cap) if cap else unique
-    report = _report(shards, ignored, unique, kept)
-    if kept.is_empty():
-        raise DataError(_nothing_left(report))
-    _write(shards, kept)
+    code = code_digest([*Path(__file__).parent.rglob("*.py"), records.__file__])
+    parsed = [
+        Shard(file, key, cache.folder / key) for file in found.files for key in [_key(file, ingest, code)]
+    ]
+    missing = [Work(shard.file, shard.key, ingest.limits) for shard in parsed if cache.get(shard.key) is None]
+    with Workers(min(cores(), MOST_WORKERS)) as workers:
+        _read(missing, workers, progress)
+        progress.update(len(parsed), len(parsed), "files")
+        progress.count(shards_parsed=len(missing), shards_reused=len(parsed) - len(missing))
+        outcome = _outcome(parsed, found, ingest.max_records_per_task, code, workers)
+    _write(parsed, outcome["records"])
+    report: Report = outcome["report"]
     return report
 
 
-def _inbox(ingest: Ingest) -> tuple[list[File], int]:
-    """Distinct files that ``ingest.include`` lets in, by digest, and how many it does not."""
-    files: dict[str, File] = {}
-    ignored = 0
-    for path in sorted(paths.INBOX.rglob("*")):
-        if not path.is_file():
+def _key(file: File, ingest: Ingest, code: str) -> str:
+    return Cache.key(
+        shard=file.digest,
+        kind=file.kind,
+        mapping=file.source.model_dump(exclude={"match"}) if file.source else None,
+        limits=ingest.limits.model_dump(),
+        code=code,
+        libraries=[pl.__version__, pyarrow.__version__],
+    )
+
+
+def _read(works: Sequence[Work], workers: Workers, progress: Progress) -> None:
+    """Read files into the cache: large ones of lines together, the others side by side."""
+    total = len(works)
+    if sum(work.file.stamp.size for work in works) >= START_BYTES:
+        workers.start()
+    shared = [work for work in works if _is_shared(work)]
+    done = 0
+    for work in shared:
+        for rows in shards.read(work, workers):
+            progress.update(done, total, f"files, {rows:,} rows of the next")
+        done += 1
+    for count in workers.in_order(_submitted(works, workers)):
+        done += count
+        progress.update(done, total, "files")
+
+
+def _is_shared(work: Work) -> bool:
+    return work.file.kind.format == "jsonl" and work.file.stamp.size >= SHARED_BYTES
+
+
+def _submitted(works: Sequence[Work], workers: Workers) -> Iterator[Future[int]]:
+    """The files that are not shared, the largest first so that none is left to the end alone."""
+    batch: list[Work] = []
+    size = 0
+    for work in sorted(works, key=lambda work: work.file.stamp.size, reverse=True):
+        if _is_shared(work):
             continue
-        if not any(fnmatchcase(path.name, pattern) for pattern in ingest.include):
-            ignored += 1
-            continue
-        digest = file_digest(path)[:16]
-        kind = formats.kind(path.name)
-        if kind is None:
-            raise DataError(
-                f"shard {digest}: ingest.include lets in a file that is neither JSONL, CSV nor Parquet "
-                "(plain, .gz or .zst): correct ingest.include in params.yaml, or the file's ending"
-            )
-        below = path.relative_to(paths.INBOX)
-        source = next((source for source in ingest.sources if below.match(source.match)), None)
-        file = File(digest, path, kind, source)
-        if digest in files:
-            # The same bytes twice: how they are read must not depend on the order of their names.
-            first = min(files[digest], file, key=lambda one: _precedence(one, ingest.sources))
-            file = replace(first, copies=files[digest].copies + 1)
-        files[digest] = file
-    if not files:
-        raise DataError(
-            f"no file to read: {paths.INBOX} holds none that ingest.include lets in ({ignored} ignored). "
-            "Put files there, correct ingest.include in params.yaml, or run `moelora sample-data`"
-        )
-    return [files[digest] for digest in sorted(files)], ignored
+        if batch and size + work.file.stamp.size > BATCH_BYTES:
+            yield workers.submit(shards.read_all, batch)
+            batch, size = [], 0
+        batch.append(work)
+        size += work.file.stamp.size
+    if batch:
+        yield workers.submit(shards.read_all, batch)
 
 
-def _precedence(file: File, sources: tuple[Source, ...]) -> tuple[int, str, str]:
-    return sources.index(file.source) if file.source else len(sources), file.kind[0], file.kind[1] or ""
+def _outcome(
+    parsed: Sequence[Shard], found: Inbox, cap: int | None, code: str, workers: Workers
+) -> dict[str, Any]:
+    """``report``, and ``records``: of each shard, by its digest, the entry that holds the records which
+    stay. Kept in the cache too, so that nothing is decided again where nothing is new."""
+    cache = Cache("ingest")
+    inputs = [[shard.key, shard.file.copies] for shard in parsed]
+    key = cache.key(shards=inputs, ignored=found.ignored, cap=cap, code=code)
+    if (entry := cache.get(key)) is not None:
+        outcome: dict[str, Any] = json.loads((entry / OUTCOME).read_text())
+        if all(cache.get(each) for each in outcome["records"].values()):
+            return outcome
+    selection.check_labels(parsed)
+    chosen = selection.choose(parsed, cap)
+    report = _report(parsed, found.ignored, chosen)
+    if not report["rows"]["out"]:
+        raise DataError(_nothing_left(report))
+    outcome = {"report": report, "records": _kept(parsed, chosen, workers)}
+    with cache.put(key) as folder:
+        write_atomically(folder / OUTCOME, canonical_json(outcome))
+    return outcome
 
 
-def _parse(file: File, cache: Cache, code: str) -> tuple[Shard, bool]:
-    """A file's shard, and whether it was in the cache."""
-    mapping = file.source.model_dump(exclude={"match"}) if file.source else None
-    key = cache.key(shard=file.digest, kind=file.kind, mapping=mapping, code=code, polars=pl.__version__)
-    was_there = cache.get(key) is not None
-    if not was_there:
-        names = rows.field_names(file.source)
-        wanted = list(dict.fromkeys(name for alternatives in names.values() for name in alternatives))
-        read = formats.read(file.path.read_bytes(), *file.kind, wanted, names["answer_choices"])
-        checked = rows.check(read, file.digest, file.source)
-        facts = {
-            "in": read.frame.height,
-            "quarantine": Counter(checked.quarantine["reason"].to_list()),
-            "encoding": read.encoding,
-            "languages_guessed": checked.languages_guessed,
-        }
-        with cache.put(key) as folder:
-            checked.records.write_parquet(folder / "records.parquet")
-            checked.keys.write_parquet(folder / "keys.parquet")
-            checked.quarantine.write_parquet(folder / "quarantine.parquet")
-            write_atomically(folder / "facts.json", canonical_json(facts))
-    entry = cache.folder / key
-    keys = pl.read_parquet(entry / "keys.parquet").with_columns(pl.lit(file.digest).alias("shard"))
-    return Shard(file, entry, json.loads((entry / "facts.json").read_text()), keys), was_there
+def _kept(parsed: Sequence[Shard], chosen: Selection, workers: Workers) -> dict[str, str]:
+    """The entry with the records that stay, by shard; made where others have to leave."""
+    cache = Cache("ingest")
+    entries: dict[str, str] = {}
+    to_make: list[tuple[Shard, str, bytes]] = []
+    for shard, mask in zip(parsed, chosen.kept, strict=True):
+        entries[shard.file.digest] = shard.key
+        if not mask.all():
+            packed = np.packbits(mask).tobytes()
+            key = cache.key(records=shard.key, kept=packed.hex())
+            entries[shard.file.digest] = key
+            if cache.get(key) is None:
+                to_make.append((shard, key, packed))
+    for _ in workers.in_order(workers.submit(shards.write_kept, *each) for each in to_make):
+        pass
+    return entries
 
 
-def _write(shards: list[Shard], kept: pl.DataFrame) -> None:
-    """Write the records that ``kept`` names, and all of quarantine."""
-    lines = {shard: rows["line"] for (shard,), rows in kept.group_by("shard")}
+def _write(parsed: Sequence[Shard], entries: dict[str, str]) -> None:
+    """Link the records that stay, and all of quarantine."""
+    folder = Cache("ingest").folder
     with new_folder(paths.INGESTED, 0o700) as ingested, new_folder(paths.QUARANTINE, 0o700) as quarantine:
-        for shard in shards:
-            name = f"{shard.digest}.parquet"
-            stay = lines.get(shard.digest, pl.Series("line", dtype=pl.Int64))
-            if stay.len() == shard.keys.height:
-                shutil.copyfile(shard.entry / "records.parquet", ingested / name)
-            else:
-                whole = pl.read_parquet(shard.entry / "records.parquet")
-                whole.filter(pl.col("line").is_in(stay.implode())).write_parquet(ingested / name)
-            shutil.copyfile(shard.entry / "quarantine.parquet", quarantine / name)
+        for shard in parsed:
+            name = f"{shard.file.digest}.parquet"
+            link_or_copy(folder / entries[shard.file.digest] / shards.RECORDS, ingested / name)
+            link_or_copy(shard.entry / shards.QUARANTINE, quarantine / name)
 
 
-def _report(shards: list[Shard], ignored: int, unique: pl.DataFrame, kept: pl.DataFrame) -> Report:
-    """Counts of rows, whole and for each shard; in = out + quarantined + duplicates + sampled_away."""
-    stayed = dict(unique["shard"].value_counts().iter_rows())
-    out = dict(kept["shard"].value_counts().iter_rows())
+def _report(parsed: Sequence[Shard], ignored: int, chosen: Selection) -> Report:
+    """Counts of rows, whole and for each shard; in = out + quarantined + duplicates + sampled_away.
+
+    ``encodings``: files by encoding; ``encodings_guessed``: the least confidence of those that were guessed.
+    """
     counts = []
-    for shard in shards:
-        once, copies = shard.facts["in"], shard.file.copies
-        alone, drawn = stayed.get(shard.digest, 0), out.get(shard.digest, 0)
+    reasons: Counter[str] = Counter()
+    repaired: Counter[str] = Counter()
+    tasks: Counter[str] = Counter()
+    for shard, unique, kept in zip(parsed, *chosen, strict=True):
+        facts, copies = shard.facts, shard.file.copies
+        alone, drawn = int(unique.sum()), int(kept.sum())
         counts.append(
             {
-                "shard": shard.digest,
+                "shard": shard.file.digest,
                 "files": copies,
-                "in": once * copies,
+                "in": facts["in"] * copies,
                 "out": drawn,
-                "quarantined": sum(shard.facts["quarantine"].values()),
-                "duplicates": shard.keys.height - alone + once * (copies - 1),
+                "quarantined": sum(facts["quarantine"].values()),
+                "duplicates": facts["duplicates"] + facts["out"] - alone + facts["in"] * (copies - 1),
                 "sampled_away": alone - drawn,
             }
         )
-    reasons: Counter[str] = Counter()
-    for shard in shards:
-        reasons.update(shard.facts["quarantine"])
+        reasons.update(facts["quarantine"])
+        repaired.update(facts["repaired"])
+        tasks.update(shard.tasks(kept))
+    encodings: Counter[str] = Counter()
+    guessed: dict[str, float] = {}
+    for name, confidence in (shard.facts["encoding"] for shard in parsed if shard.facts["encoding"]):
+        encodings[name] += 1
+        if confidence is not None:
+            guessed[name] = min(confidence, guessed.get(name, 1.0))
     names = ("in", "out", "quarantined", "duplicates", "sampled_away")
     return {
         "rows": {name: sum(count[name] for count in counts) for name in names},
-        "files": {"read": sum(shard.file.copies for shard in shards), "ignored": ignored},
+        "files": {"read": sum(shard.file.copies for shard in parsed), "ignored": ignored},
         "shards": counts,
         "quarantine": dict(reasons),
-        "tasks": dict(kept["task"].value_counts().iter_rows()),
-        "encodings": dict(Counter(shard.facts["encoding"] for shard in shards if shard.facts["encoding"])),
-        "languages_guessed": sum(shard.facts["languages_guessed"] for shard in shards),
+        "tasks": dict(tasks),
+        "encodings": dict(encodings),
+        "encodings_guessed": guessed,
+        "repaired": dict(repaired),
+        "languages_guessed": sum(shard.facts["languages_guessed"] for shard in parsed),
     }
 
 

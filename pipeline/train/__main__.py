@@ -60,9 +60,7 @@ def _run(params: Params, progress: Progress, own: Ranks, device: str) -> Report:
     }
     base_digest = folder_digest(paths.BASE)
     with own.main_first():
-        tokens = data.tokenise(
-            records.vstack(validation), tokenizer, train, progress, inputs=inputs, base=base_digest
-        )
+        tokens = data.tokenise(records.vstack(validation), tokenizer, train, progress, base_digest)
     adapter = moelora.inject(model, adapter_config(train, tasks))
     # A row of its own for each sample where packing is not safe.
     row_tokens = train.micro_batch_tokens if attention.enable(model) else 1

@@ -1,6 +1,7 @@
 """Tokens and batches: records tokenised once into a memory-mapped Arrow file, samples packed
 without padding into rows of at most ``train.micro_batch_tokens``."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline import paths, prompts
 from pipeline.cache import Cache
 from pipeline.digests import file_digest
 from pipeline.errors import DataError
+from pipeline.files import write_atomically
 from pipeline.params import Train
 from pipeline.stage import Progress
 
@@ -23,6 +25,7 @@ TOKENS = "tokens.arrow"
 _SCHEMA = pa.schema(
     {
         "sample_id": pa.string(),
+        "content": pa.uint64(),
         "task": pa.string(),
         "ids": pa.list_(pa.int32()),
         "answer_start": pa.int32(),
@@ -72,22 +75,36 @@ class Batch:
 
 
 class Tokens:
-    """All samples of a run by sample_id; the token ids stay on disk until they are read."""
+    """The samples of some records by sample_id; the token ids stay on disk until they are read."""
 
-    def __init__(self, file: Path) -> None:
-        table = pa.ipc.open_file(pa.memory_map(str(file))).read_all().combine_chunks()
-        self._ids = table["ids"].chunk(0) if table.num_rows else pa.array([], _SCHEMA.field("ids").type)
-        self._facts = table.drop_columns(["ids"]).to_pydict()
-        self._rows = {sample_id: row for row, sample_id in enumerate(self._facts["sample_id"])}
+    def __init__(self, files: Sequence[Path], contents: pl.DataFrame) -> None:
+        """contents: ``sample_id, content`` of the records. Of files that hold a record, the first counts."""
+        self._tables = [
+            pa.ipc.open_file(pa.memory_map(str(file))).read_all().combine_chunks() for file in files
+        ]
+        facts = ["sample_id", "content"]
+        held = [
+            pl.DataFrame(pl.from_arrow(table.select(facts))).with_columns(
+                file=pl.lit(number), row=pl.int_range(table.num_rows)
+            )
+            for number, table in enumerate(self._tables)
+        ]
+        places = pl.concat(held).unique(facts, keep="first", maintain_order=True) if held else None
+        found = contents.join(places, on=facts) if places is not None else contents.clear()
+        self.missing = contents.join(found, on=facts, how="anti")
+        """Those of ``contents`` that no file holds."""
+        self._places = {sample_id: (file, row) for sample_id, _, file, row in found.iter_rows()}
 
     def __getitem__(self, sample_id: str) -> Sample:
-        row = self._rows[sample_id]
-        start, stop = self._ids.offsets[row].as_py(), self._ids.offsets[row + 1].as_py()
+        file, row = self._places[sample_id]
+        table = self._tables[file]
+        ids = table["ids"].chunk(0)
+        start, stop = ids.offsets[row].as_py(), ids.offsets[row + 1].as_py()
         return Sample(
-            self._facts["task"][row],
-            self._ids.values.slice(start, stop - start).to_numpy(),
-            self._facts["answer_start"][row],
-            self._facts["cut"][row],
+            table["task"][row].as_py(),
+            ids.values.slice(start, stop - start).to_numpy(),
+            table["answer_start"][row].as_py(),
+            table["cut"][row].as_py(),
         )
 
 
@@ -129,33 +146,53 @@ def choose_validation(tasks: Sequence[str], count: int) -> pl.DataFrame:
     )
 
 
-def tokenise(records: pl.DataFrame, tokenizer: Any, params: Train, progress: Progress, **key: Any) -> Tokens:
-    """The tokens of ``records``, from the cache where the same were tokenised before.
+def tokenise(records: pl.DataFrame, tokenizer: Any, params: Train, progress: Progress, base: str) -> Tokens:
+    """The tokens of ``records`` (``sample_id, task, input, target``), from the cache where the same
+    record was tokenised before.
 
-    ``key`` holds the digests of all that decides ``records`` and the tokenizer.
+    base: the digest of the model whose tokenizer it is.
     """
     cache = Cache("tokens")
     code = [file_digest(Path(file)) for file in (__file__, prompts.__file__)]
-    name = cache.key(code=code, max_tokens=params.max_tokens, validation=params.validation_records, **key)
-    progress.count(records_tokenised=0)
-    if cache.get(name) is None:
-        with cache.put(name) as folder, pa.OSFile(str(folder / TOKENS), "wb") as sink:
-            rows = []
-            for row in records.iter_rows(named=True):
-                prompt = prompts.encode(tokenizer, row["input"], row["target"], params.max_tokens)
-                rows.append(
-                    {
-                        "sample_id": row["sample_id"],
-                        "task": row["task"],
-                        "ids": prompt.ids,
-                        "answer_start": prompt.answer_start,
-                        "cut": prompt.cut,
-                    }
-                )
-            with pa.ipc.new_file(sink, _SCHEMA) as writer:
-                writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
-        progress.count(records_tokenised=records.height)
-    return Tokens(cache.folder / name / TOKENS)
+    kind = cache.key(code=code, max_tokens=params.max_tokens, base=base, polars=pl.__version__)
+    listed = cache.beside(f"{kind}.json")
+    names: list[str] = json.loads(listed.read_text()) if listed.is_file() else []
+    names = [name for name in names if cache.get(name)]
+
+    def files() -> list[Path]:
+        return [cache.folder / name / TOKENS for name in names]
+
+    contents = records.select("sample_id", content=pl.struct("task", "input", "target").hash())
+    tokens = Tokens(files(), contents)
+    progress.count(records_tokenised=tokens.missing.height)
+    if tokens.missing.is_empty():
+        return tokens
+    missing = records.with_columns(contents["content"]).join(
+        tokens.missing, on=["sample_id", "content"], how="semi"
+    )
+    names.append(cache.key(kind=kind, records=missing["content"].sort().to_list()))
+    with cache.put(names[-1]) as folder:
+        _write(missing, tokenizer, params.max_tokens, folder / TOKENS)
+    write_atomically(listed, json.dumps(names))
+    return Tokens(files(), contents)
+
+
+def _write(records: pl.DataFrame, tokenizer: Any, max_tokens: int, file: Path) -> None:
+    rows = []
+    for row in records.iter_rows(named=True):
+        prompt = prompts.encode(tokenizer, row["input"], row["target"], max_tokens)
+        rows.append(
+            {
+                "sample_id": row["sample_id"],
+                "content": row["content"],
+                "task": row["task"],
+                "ids": prompt.ids,
+                "answer_start": prompt.answer_start,
+                "cut": prompt.cut,
+            }
+        )
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
 
 
 def part(samples: Sequence[Sample], rank: int, ranks: int) -> list[Sample]:

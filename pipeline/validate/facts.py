@@ -1,13 +1,11 @@
 """Columns of numbers and booleans that stand for the records: all that an expectation may see."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from pipeline.errors import InputError
-from pipeline.params import Validate
+from pipeline.params import Params
 from pipeline.records import (
     CHOICE_TASK_TYPES,
     INGESTED_SCHEMA,
@@ -16,12 +14,18 @@ from pipeline.records import (
     TASK_NAME,
     TASK_TYPES,
 )
+from pipeline.validate.across import Across
+from pipeline.validate.drift import Judged
+from pipeline.validate.forms import in_form
 
-BLOCK_ROWS = 200_000
-"""Rows that Great Expectations gets at once: some 30 MB of derived columns."""
+READ_ROWS = 100_000
+"""Records that are read at once: what bounds memory is their text."""
+
+BLOCK_ROWS = 400_000
+"""Rows that Great Expectations gets at once; a run of its suite costs half a second anyway."""
 
 
-def shard_facts(shards: list[Path]) -> pl.DataFrame:
+def shard_facts(shards: Sequence[Path]) -> pl.DataFrame:
     """``shard`` and whether its columns are those of INGESTED_SCHEMA."""
     return pl.DataFrame(
         {
@@ -31,75 +35,16 @@ def shard_facts(shards: list[Path]) -> pl.DataFrame:
     )
 
 
-def count(shards: list[Path]) -> int:
+def count(shards: Sequence[Path]) -> int:
     """Rows of all shards, whatever their columns."""
-    return sum(pl.scan_parquet(path).select(pl.len()).collect().item() for path in shards)
+    return sum(map(_height, shards))
 
 
-def across_shards(shards: list[Path]) -> pl.DataFrame:
-    """What only all shards together tell of a record, row for row in the order of the shards.
-
-    Columns ``shard, line, task, language, input_characters, group`` (a hash, null without a
-    group) and the booleans ``sample_unique, group_in_one_owner_split, task_has_one_type``.
-    """
-    rows = pl.concat(
-        pl.read_parquet(path, columns=[*INGESTED_SCHEMA]).select(
-            "shard",
-            "line",
-            "task",
-            "task_type",
-            "language",
-            "split",
-            pl.col("input").str.len_chars().alias("input_characters"),
-            pl.struct("source", "sample_id").hash().alias("sample"),
-            pl.when(pl.col("group_id").is_not_null()).then(pl.col("group_id").hash()).alias("group"),
-        )
-        for path in shards
-    )
-    splits = rows.drop_nulls(["group", "split"]).group_by("group").agg(pl.col("split").n_unique())
-    torn = splits.filter(pl.col("split") > 1)["group"]
-    types = rows.group_by("task").agg(pl.col("task_type").n_unique())
-    mixed = types.filter(pl.col("task_type") > 1)["task"]
-    return rows.with_columns(
-        sample_unique=pl.col("sample").is_unique(),
-        group_in_one_owner_split=~pl.col("group").is_in(torn.implode()).fill_null(False),
-        task_has_one_type=~pl.col("task").is_in(mixed.implode()).fill_null(False),
-    ).drop("sample", "split", "task_type")
-
-
-def record_facts(path: Path, across: pl.DataFrame, validate: Validate) -> pl.DataFrame:
-    """Derived columns of one shard's records, for record_suite."""
-    col = pl.col
-    is_choice = col("task_type").is_in(CHOICE_TASK_TYPES).fill_null(False)
-    choices = col("answer_choices")
-    fit = (choices.list.len() > 1) & (choices.list.n_unique() == choices.list.len())
-    known = col("task").is_in(validate.tasks) if validate.tasks is not None else pl.lit(True)
-    facts = pl.read_parquet(path).select(
-        "shard",
-        "line",
-        task_name_valid=col("task").str.contains(rf"\A(?:{TASK_NAME.pattern})\z"),
-        task_known=known,
-        task_type_known=col("task_type").is_in(TASK_TYPES),
-        choices_fit=~is_choice | fit,
-        target_in_choices=~is_choice | choices.list.contains(col("target")),
-        language_valid=col("language").str.contains(rf"\A(?:{LANGUAGE_TAG.pattern})\z"),
-        split_known=col("split").is_null() | col("split").is_in(SPLITS),
-        input_characters=col("input").str.strip_chars().str.len_chars().cast(pl.Int64),
-        target_characters=col("target").str.strip_chars().str.len_chars().cast(pl.Int64),
-    )
-    together = across.filter(pl.col("shard") == path.stem).select(
-        "sample_unique", "group_in_one_owner_split", "task_has_one_type"
-    )
-    return pl.concat([facts, together], how="horizontal").with_columns(
-        pl.col(pl.Boolean).fill_null(False), pl.col("input_characters", "target_characters").fill_null(0)
-    )
-
-
-def blocks(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Frames joined to blocks: many small files must not cost one suite run each."""
+def record_facts(shards: Sequence[Path], across: Across, params: Params) -> Iterator[pl.DataFrame]:
+    """Derived columns of the shards' records for record_suite, in their order, in blocks."""
     block: list[pl.DataFrame] = []
-    for frame in frames:
-        block.append(frame)
+    for records in _read(shards):
+        block.append(_derived(records, across, params))
         if sum(part.height for part in block) >= BLOCK_ROWS:
             yield pl.concat(block)
             block = []
@@ -107,45 +52,67 @@ def blocks(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         yield pl.concat(block)
 
 
-def task_facts(across: pl.DataFrame) -> pl.DataFrame:
-    """Records and groups of each task; a record without a group is its own.
+def _height(shard: Path) -> int:
+    rows: int = pl.scan_parquet(shard).select(pl.len()).collect().item()
+    return rows
 
-    Tasks of unsafe names are left out: they are reported by the rows that bear them.
+
+def _read(shards: Sequence[Path]) -> Iterator[pl.DataFrame]:
+    """Records, READ_ROWS at a time: parts of large shards, and many small ones together.
+
+    Polars' own batches would be read ahead of whoever uses them.
     """
-    safe = pl.col("task").str.contains(rf"\A(?:{TASK_NAME.pattern})\z")
-    groups = pl.col("group").drop_nulls().n_unique() + pl.col("group").is_null().sum()
-    return (
-        across.filter(safe)
-        .group_by("task")
-        .agg(records=pl.len().cast(pl.Int64), groups=groups.cast(pl.Int64))
-        .sort("task")
-    )
+    together: list[Path] = []
+    rows = 0
+    for shard in shards:
+        height = _height(shard)
+        if together and rows + height > READ_ROWS:
+            yield pl.read_parquet(together, glob=False)
+            together, rows = [], 0
+        if height <= READ_ROWS:
+            together.append(shard)
+            rows += height
+        else:
+            for at in range(0, height, READ_ROWS):
+                yield pl.scan_parquet(shard, glob=False).slice(at, READ_ROWS).collect()
+    if together:
+        yield pl.read_parquet(together, glob=False)
 
 
-def drift(profile: dict[str, Any], across: pl.DataFrame) -> pl.DataFrame:
-    """Total variation distance of the data from a profile (pipeline.split): tasks, languages,
-    and input lengths between the profile's edges."""
-    try:
-        tasks = {task: facts["rows"] for task, facts in profile["tasks"].items()}
-        histograms = (facts["input_lengths"] for facts in profile["tasks"].values())
-        lengths = [sum(counts) for counts in zip(*histograms, strict=True)]
-        languages, edges = profile["languages"], profile["length_edges"]
-    except (KeyError, TypeError, AttributeError, ValueError):
-        raise InputError(
-            "validate.baseline: profile.json is not a profile of data: name another release"
-        ) from None
-    bins = pl.Series(edges).search_sorted(across["input_characters"], side="right") - 1
-    counts = dict(bins.value_counts().iter_rows())
-    distances = {
-        "task_mix_distance": _distance(tasks, dict(across["task"].value_counts().iter_rows())),
-        "language_mix_distance": _distance(languages, dict(across["language"].value_counts().iter_rows())),
-        "input_length_distance": _distance(dict(enumerate(lengths)), counts),
+def _derived(records: pl.DataFrame, across: Across, params: Params) -> pl.DataFrame:
+    col, validate = pl.col, params.validate_
+    is_choice = col("task_type").is_in(CHOICE_TASK_TYPES).fill_null(False)
+    choices = col("answer_choices")
+    fit = (choices.list.len() > 1) & (choices.list.n_unique() == choices.list.len())
+    known = col("task").is_in(validate.tasks) if validate.tasks is not None else pl.lit(True)
+    characters = {
+        f"{name}_characters": col(name).str.strip_chars().str.len_chars().cast(pl.Int64).fill_null(0)
+        for name in ("input", "target")
     }
-    return pl.DataFrame([distances])
+    return records.select(
+        "shard",
+        "line",
+        in_form(records, params.evaluate).alias("target_in_form"),
+        task_name_valid=col("task").str.contains(rf"\A(?:{TASK_NAME.pattern})\z"),
+        task_known=known,
+        task_type_known=col("task_type").is_in(TASK_TYPES),
+        task_has_one_type=across.of_one_type,
+        choices_fit=~is_choice | fit,
+        target_in_choices=~is_choice | choices.list.contains(col("target")),
+        target_differs_from_input=is_choice | (col("target") != col("input")),
+        summary_is_shorter=(col("task_type") != "summarization")
+        | (characters["target_characters"] < characters["input_characters"]),
+        language_valid=col("language").str.contains(rf"\A(?:{LANGUAGE_TAG.pattern})\z"),
+        split_known=col("split").is_null() | col("split").is_in(SPLITS),
+        sample_unique=across.unique,
+        group_in_one_owner_split=across.in_one_split,
+        **characters,
+    ).with_columns(pl.col(pl.Boolean).fill_null(False))
 
 
-def _distance(before: dict[Any, int], after: dict[Any, int]) -> float:
-    """Half the sum of differences of shares: 0 for the same mix, 1 for nothing in common."""
-    total_before, total_after = sum(before.values()) or 1, sum(after.values()) or 1
-    names = before.keys() | after.keys()
-    return sum(abs(before.get(n, 0) / total_before - after.get(n, 0) / total_after) for n in names) / 2
+def drift_facts(judged: Sequence[Judged]) -> pl.DataFrame:
+    """``figure`` and how much the share changed that moved most, beyond chance."""
+    return pl.DataFrame(
+        {"figure": [str(each.figure) for each in judged], "share_change": [each.change for each in judged]},
+        schema={"figure": pl.String, "share_change": pl.Float64},
+    )

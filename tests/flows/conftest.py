@@ -37,10 +37,12 @@ REPORTS = {
     "ingest": {"rows": {"in": 3, "out": 2, "quarantined": 1}, "files": {"read": 1, "ignored": 0},
                "shards": [], "quarantine": {"no target": 1}, "tasks": {"triage": 2}},
     "validate": {"rows": {"in": 2, "out": 2}, "success": True, "expectations": [{
-        "expectation": "not null", "column": "input", "level": "critical", "success": True, "unexpected": 0}]},
+        "expectation": "not null", "column": "input", "level": "critical", "success": True, "unexpected": 0}],
+        "drift": [{"figure": "labels", "task": "triage", "p": 0.01, "moved": {"soon": {"before": 0.5, "after": 0.25}}}]},
     "deidentify": {"rows": {"in": 2, "out": 2}, "found": {"NAME": 4}, "replaced": {"NAME": 4}, "residual": {"NAME": 0},
                    "recall": {"NAME": {"found": 9, "labelled": 10, "recall": 0.9}},
-                   "recall_overall": 0.9, "residual_records": 0, "key_id": "0" * 16},
+                   "recall_overall": 0.9, "residual_records": 0, "key_id": "0" * 16,
+                   "drift": {"NAME": {"before": 0.2, "after": 0.4}}},
     "split": {"rows": {"in": 2, "out": 2, "held_out": 0}, "splits": {"train": 2},
               "tasks": {"triage": {"train": 2, "validation": 0, "test": 0, "held_out": 0}}, "profile": {}},
     "resample": {"rows": {"in": 2, "out": 2}, "tasks": {"triage": {

@@ -33,7 +33,7 @@ def test_help_answers_in_half_a_second() -> None:
 
 
 def test_the_commands_of_the_design_are_there() -> None:
-    wanted = "retrain prepare stage sample-data deidentify audit-phi releases promote rollback verify pull predict prune serve merge lineage reproduce erase signing-key report trends compare history base up deploy work doctor ui services"
+    wanted = "retrain prepare stage sample-data validate quarantine deidentify audit-phi releases promote rollback verify pull predict prune serve merge lineage reproduce erase signing-key report trends compare history base up deploy work doctor ui services"
     assert set(COMMANDS) == set(wanted.split())
 
 
@@ -61,6 +61,12 @@ def test_a_missing_inbox_ends_with_2(checkout: Checkout) -> None:
     assert done.returncode == 2
     assert "nowhere is no folder" in done.stderr
     assert moelora("retrain", "--include", "*.csv").returncode == 2
+    Path("notes").mkdir()
+    Path("notes/a.txt").write_text("A note")
+    done = moelora("retrain", "--inbox", "notes", "--include", "*.txt")
+    assert done.returncode == 2
+    assert "1 files that ingest.include" in done.stderr
+    assert not Path("data/inbox").exists()
 
 
 def test_own_data_without_a_key_ends_with_2_and_the_command_that_makes_one(

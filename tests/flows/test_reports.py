@@ -40,3 +40,19 @@ def test_training_shows_the_pictures_that_the_stage_drew(
     assert reports.training(TRAIN).endswith(
         "![training and validation loss of each task over the steps](data:image/png;base64,iVBORw==)"
     )
+
+
+def test_what_drifted_is_told_with_both_shares() -> None:
+    moved = {"soon": {"before": 0.5, "after": 0.25}}
+    drift = [
+        {"figure": "labels", "task": "triage", "moved": moved},
+        {"figure": "tasks", "task": None, "moved": {}},
+    ]
+    _, told = reports.validate_table({"expectations": [], "drift": drift})
+    assert told.endswith("now:\n- labels of triage: soon 50.0 % → 25.0 %")
+    assert reports.validate_table({"expectations": [], "drift": None})[1] == "0 expectations, 0 missed."
+    found = {"found": {}, "recall": {}, "residual": {}, "replaced": {}, "recall_overall": 0.9}
+    found |= {"residual_records": 0, "rows": {"in": 2, "out": 2}}
+    _, told = reports.deidentify_table(found | {"drift": {"NAME": {"before": 0.1, "after": 0.3}}})
+    assert "in the baseline and now: NAME 10.0 % → 30.0 %." in told
+    assert "baseline" not in reports.deidentify_table(found | {"drift": None})[1]

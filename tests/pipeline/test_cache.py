@@ -38,6 +38,8 @@ def test_the_first_to_finish_an_entry_wins(checkout: Checkout) -> None:
 @pytest.mark.parametrize("stage", ["ingest", "train"])
 def test_entries_are_closed_to_others(checkout: Checkout, stage: str) -> None:
     cache = Cache(stage)
+    cache.beside("index.json").write_text("raw")
+    assert stat.S_IMODE(cache.folder.stat().st_mode) == 0o700
     with cache.put("k") as folder:
         (folder / "text").write_text("raw")
     for folder in (cache.folder / "k", cache.folder, cache.folder.parent):

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet
 import pytest
 import zstandard
 
@@ -45,8 +46,8 @@ def jsonl(rows: list[dict[str, Any]], end: str = "\n") -> bytes:
 def ids(data: bytes, name: str) -> list[str]:
     kind = formats.kind(name)
     assert kind is not None
-    found = formats.read(data, *kind, ["sample_id", "input"], [])
-    return found.frame["sample_id"].to_list()
+    blocks = formats.read(data, kind, ["sample_id", "input"], [])
+    return [each for rows in blocks for each in rows.frame["sample_id"]]
 
 
 def table(rows: list[dict[str, Any]]) -> bytes:
@@ -80,7 +81,7 @@ def test_a_file_is_rewritten_without_the_group(
 ) -> None:
     assert finder.holds(data)
     rewritten = finder.without(data, name, None)
-    assert (rewritten.rows, rewritten.whole) == (gone, False)
+    assert (rewritten.rows, rewritten.others, rewritten.damaged) == (gone, 0, False)
     assert rewritten.data is not None
     assert ids(rewritten.data, name) == stay
     assert not finder.holds(rewritten.data)
@@ -96,6 +97,71 @@ def test_a_record_broken_over_lines_goes_whole(finder: Finder) -> None:
 
 def test_a_single_record_of_a_source_is_known_by_its_names(finder: Finder) -> None:
     assert finder.holds(b'{"case": "MRN-4711", "question": "x"}')
+
+
+def test_records_that_are_no_lines(finder: Finder) -> None:
+    for data in (json.dumps(ROWS, indent=1), json.dumps(ROWS), "".join(map(json.dumps, ROWS))):
+        assert finder.holds(data.encode())
+        rewritten = finder.without(data.encode(), "a.json", None)
+        assert (rewritten.rows, rewritten.others) == (3, 0)
+        assert ids(rewritten.data or b"", "a.json") == ["s1", "s4"]
+
+
+def fhir(number: int, patient: str, kind: str = "DocumentReference", **more: Any) -> dict[str, Any]:
+    return {"resourceType": kind, "id": f"r{number}", "subject": {"reference": f"Patient/{patient}"}} | more
+
+
+ANSWERS = [{"linkId": str(n), "text": "q", "answer": [{"valueString": "a\nb"}]} for n in range(3)]
+RESOURCES = [
+    fhir(1, "other"),
+    fhir(2, GROUP),
+    fhir(3, "other", "QuestionnaireResponse", item=ANSWERS),
+    fhir(4, GROUP, "QuestionnaireResponse", item=ANSWERS),
+    fhir(5, "other", "Observation"),
+    fhir(6, GROUP, "Observation"),
+    {"resourceType": "Patient", "id": GROUP},
+    fhir(8, "other", "Observation"),
+]
+BUNDLE = {"resourceType": "Bundle", "entry": [{"resource": each} for each in RESOURCES]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        json.dumps(BUNDLE),
+        json.dumps(BUNDLE, indent=2),
+        "\n".join(map(json.dumps, RESOURCES)),
+        json.dumps(BUNDLE) + "\n" + json.dumps(RESOURCES[0]),
+    ],
+)
+def test_fhir_keeps_the_resources_of_others(data: str) -> None:
+    source = Source(match="*", format="fhir")
+    finder = Finder(GROUP, "0" * 20, (None, source))
+    assert finder.holds(data.encode())
+    rewritten = finder.without(data.encode(), "a.json", source)
+    assert (rewritten.rows, rewritten.others) == (6, 0)
+    kept = [json.loads(line) for line in (rewritten.data or b"").splitlines()]
+    stay = [RESOURCES[at] for at in (0, 2, 4, 7)]
+    assert [each.get("resource", each) for each in kept][:4] == stay
+    assert not finder.holds(rewritten.data or b"")
+    assert not finder.holds(data.replace(GROUP, "MRN-47119").encode())
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "iso-8859-1", "utf-16"])
+def test_xml_keeps_the_records_of_others(codec: str) -> None:
+    source = Source(match="*", record="q", fields={"group_id": "ancestor::doc/@who", "input": "i"})
+    finder = Finder(GROUP, "0" * 20, (None, source))
+    docs = [
+        f'<doc who="{who}"><name>n {who}</name><q><i>né &lt; {who}</i></q></doc>' for who in (GROUP, "other")
+    ]
+    data = f'<?xml version="1.0" encoding="{codec}"?><d>{docs[0]}{docs[1]}{docs[0]}</d>'.encode(codec)
+    assert finder.holds(data)
+    rewritten = finder.without(data, "a.xml", source)
+    assert (rewritten.rows, rewritten.others) == (2, 0)
+    text = (rewritten.data or b"").decode()
+    assert text.endswith(f"<d>{docs[1]}</d>") and GROUP not in text
+    broken = finder.without(data + b"<", "a.xml", source)
+    assert (broken.rows, broken.data, broken.others) == (2, None, 2)
 
 
 def test_an_empty_id_is_refused(checkout: Checkout) -> None:
@@ -127,13 +193,30 @@ def test_a_file_without_the_group_is_left_alone(finder: Finder) -> None:
 
 def test_a_file_of_nothing_else_goes(finder: Finder) -> None:
     rewritten = finder.without(jsonl([ROWS[1], ROWS[4]]), "a.jsonl", None)
-    assert (rewritten.rows, rewritten.data, rewritten.whole) == (2, None, False)
+    assert (rewritten.rows, rewritten.data, rewritten.others) == (2, None, 0)
+
+
+def test_a_file_that_is_cut_short_keeps_what_can_be_read(finder: Finder) -> None:
+    rows = jsonl([each | {"x": hash(str(n))} for n in range(400) for each in ROWS])
+    data = gzip.compress(rows)[:-20]
+    assert finder.holds(data)
+    rewritten = finder.without(data, "a.jsonl.gz", None)
+    assert (rewritten.others, rewritten.damaged) == (1, True)  # the line that was cut
+    assert set(ids(rewritten.data or b"", "a.jsonl.gz")) == {"s1", "s4"}
 
 
 def test_a_damaged_file_that_holds_it_goes_whole(finder: Finder) -> None:
-    data = gzip.compress(jsonl(ROWS * 400))[:-20]
-    assert finder.holds(data)
-    assert finder.without(data, "a.jsonl.gz", None).whole
+    target = io.BytesIO()
+    frame = pl.DataFrame(ROWS * 100, infer_schema_length=None).to_arrow()
+    pyarrow.parquet.write_table(frame, target, row_group_size=250, use_dictionary=False, compression="zstd")
+    data = bytearray(target.getvalue())
+    found = pyarrow.parquet.ParquetFile(io.BytesIO(bytes(data))).metadata.row_group(1).column(1)
+    data[found.data_page_offset + 40 : found.data_page_offset + found.total_compressed_size - 40] = bytes(
+        found.total_compressed_size - 80
+    )
+    rewritten = finder.without(bytes(data), "a.parquet", None)
+    assert rewritten.data is None and rewritten.damaged
+    assert (rewritten.rows, rewritten.others) == (150, 101)
 
 
 def test_a_source_may_call_the_group_something_else(finder: Finder) -> None:
@@ -178,13 +261,15 @@ def test_the_finder_draws_what_deidentify_drew(checkout: Checkout, monkeypatch: 
     (paths.INBOX / "a.jsonl").write_bytes(jsonl(ROWS))
     (paths.INBOX / "lab/b.csv").write_bytes(b"question,case\nx,MRN-4711\ny,other\n")
     (paths.INBOX / "notes.txt").write_text("asked for MRN-4711")
+    damaged = gzip.compress(bytes(range(256)) * 20)
+    (paths.INBOX / "c.jsonl.gz").write_bytes(damaged[:60] + b"\0\0\0\0" + damaged[64:])
     (paths.INBOX / "other.txt").write_text("asked for MRN-47119")
     checkout.params(ingest__sources=[{"match": "lab/*.csv", "fields": {"group_id": "case"}}])
     finder = Finder.of(GROUP, Params.load())
     assert finder.pseudonym == pseudonym(SECRET, "group_id", f"group\0{GROUP}")
     found, unreadable = raw_files(finder, Params.load())
     assert [(each.path.name, each.rewritten.rows) for each in found] == [("a.jsonl", 3), ("b.csv", 1)]
-    assert unreadable == [file_digest(paths.INBOX / "notes.txt")[:16]]
+    assert unreadable == sorted(file_digest(paths.INBOX / name)[:16] for name in ("c.jsonl.gz", "notes.txt"))
     paths.KEY_ID.write_text("0" * 16)
     with pytest.raises(DeidKeyError, match="names another one"):
         Finder.of(GROUP, Params.load())

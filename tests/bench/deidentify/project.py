@@ -20,6 +20,9 @@ from tests.bench.records import ROOT
 
 KEY = bytes(range(32))
 
+SAMPLE_SECONDS = 0.25
+"""Between two looks at memory: more often, they would take a good part of a core."""
+
 
 class Run(NamedTuple):
     """One run of a stage."""
@@ -83,7 +86,7 @@ class Project:
         peak = 0
         while process.poll() is None:
             peak = max(peak, _memory(process))
-            time.sleep(0.1)
+            time.sleep(SAMPLE_SECONDS)
         if process.returncode:
             raise SystemExit(f"bench-deidentify: {stage} ended with {process.returncode} in {self.folder}")
         return Run(time.perf_counter() - start, peak)

@@ -13,7 +13,7 @@ import yaml
 
 from pipeline import paths
 from pipeline.digests import folder_digest
-from tests.conftest import ROOT
+from tests.bench.checkout import copy_checkout
 from tests.service import Service, environment, is_final, until
 from tests.test_end_to_end import records, write
 from tests.tiny import tiny_base
@@ -41,14 +41,7 @@ def make(folder: Path, steps: int) -> Service:
     """A service whose training takes ``steps`` steps; nothing runs yet."""
     root, drop = folder / "checkout", folder / "drop"
     drop.mkdir(parents=True)
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    for name in listed.splitlines():
-        wanted = not name.startswith("tests/") and name not in ("dvc.lock", "data/inbox.dvc")
-        if wanted and (ROOT / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, root / name)
+    copy_checkout(root)
     tiny_base(folder / "tiny")
     env = environment() | {
         "MOELORA_DEID_KEY": base64.b64encode(bytes(range(32))).decode(),

@@ -519,3 +519,26 @@ def test_labels_are_no_documents_for_the_entity_recogniser() -> None:
     fields = documents(signature())
     assert [document.label for field in fields.values() for document in field] == [False, True, True, True]
     assert detect_chunk([Document("Problem", True)], 0.4) == [[]]
+
+
+def test_more_patients_with_identifiers_than_in_the_baselines_data_are_told(
+    stage: Checkout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = "0123456789abcdef"
+    profile = paths.cache_root() / "open/releases" / release / "profile.json"
+    profile.parent.mkdir(parents=True)
+
+    def compared(**found: Any) -> Any:
+        profile.write_text(json.dumps({"tasks": {}, "length_edges": [], "deidentification": found}))
+        return run(Params.load(), Progress("deidentify"))["drift"]
+
+    ingest("00000000000000aa", *(record(sample_id=str(n), group_id=f"G{n}") for n in range(40)))
+    report = run(Params.load(), Progress("deidentify"))
+    assert report["drift"] is None
+    assert report["independent"]["groups"] == report["independent"]["kinds"]["NAME"] == 40
+    stage.params(validate__baseline=release)
+    assert compared(independent=report["independent"]) == {}
+    assert compared() is None  # of a release that did not count patients
+    moved = compared(independent=report["independent"] | {"groups": 400})
+    assert moved["NAME"] == {"before": 0.1, "after": 1.0}
+    assert "deidentify: records with NAME: 10.0% -> 100.0%" in capsys.readouterr().out

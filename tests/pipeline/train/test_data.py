@@ -2,6 +2,7 @@
 
 import numpy as np
 import polars as pl
+import pytest
 
 from pipeline import paths
 from pipeline.params import Params
@@ -67,3 +68,25 @@ def test_tokens_come_back_from_disk_as_they_were_made(project: Project) -> None:
         found = tokens[row["sample_id"]]
         assert found.ids.tolist() == prompt.ids
         assert (found.task, found.answer_start, found.cut) == (row["task"], prompt.answer_start, prompt.cut)
+
+
+def test_only_records_that_are_new_or_changed_are_tokenised(project: Project) -> None:
+    from pipeline import base
+
+    params = Params.load()
+    _, tokenizer = base.load(params.compute)
+    table = data.read_training_records(data.read_order())
+    progress = Progress("train")
+    before = data.tokenise(table.head(20), tokenizer, params.train, progress, base="x")
+    changed = table.with_columns(
+        target=pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("another answer")).otherwise("target")
+    )
+    tokens = data.tokenise(changed.tail(-1), tokenizer, params.train, progress, base="x")
+    assert progress.state["work"] == {"records_tokenised": 12}
+    kept, gone, new = (table["sample_id"][at] for at in (5, 0, 3))
+    assert tokens[kept].ids.tolist() == before[kept].ids.tolist()
+    assert tokens[new].ids.tolist() != before[new].ids.tolist()
+    with pytest.raises(KeyError):
+        tokens[gone]
+    data.tokenise(table, tokenizer, params.train, progress, base="another")
+    assert progress.state["work"] == {"records_tokenised": 31}

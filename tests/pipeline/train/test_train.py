@@ -84,7 +84,7 @@ def test_validation_loss_of_the_saved_adapter_is_the_best_of_the_report(project:
     attention.enable(model)
     params = Params.load().train
     chosen = data.choose_validation(adapter.config.tasks, params.validation_records)
-    tokens = data.tokenise(chosen, tokenizer, params, Progress("train"))
+    tokens = data.tokenise(chosen, tokenizer, params, Progress("train"), base="base")
     sums: dict[str, list[float]] = {task: [0, 0] for task in TASKS}
     for sample in (tokens[name] for name in chosen["sample_id"]):
         row = data.batch([sample], "cpu")

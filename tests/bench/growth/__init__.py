@@ -1,0 +1,1 @@
+"""What growing data costs all data stages, measured: make bench-growth."""

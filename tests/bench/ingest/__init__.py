@@ -1,0 +1,1 @@
+"""Ingestion, measured: make bench-ingest."""

@@ -1,0 +1,1 @@
+"""What validate costs and how often it cries wolf: `make bench-validate`."""
