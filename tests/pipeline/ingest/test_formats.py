@@ -80,14 +80,15 @@ def test_json_is_read_whatever_pieces_it_comes_in(size: int, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("size", [3, 5, 64])
+@pytest.mark.parametrize("size", [1, 3, 5, 64])
 def test_blocks_never_cut_a_line(end: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.ingest.formats.compression.PIECE_BYTES", size)
     monkeypatch.setattr(lines, "BLOCK_BYTES", 100)
     rows = [{"input": f"text 中 {n}"} for n in range(40)]
     data = "".join(json.dumps(row, ensure_ascii=False) + end * (1 + n % 2) for n, row in enumerate(rows))
     found = blocks(data.encode(), "a.jsonl")
-    assert len(found) > 5
+    if (size, end) != (1, "\r"):  # a \r that ends a piece may have its \n to come: no such piece is cut
+        assert len(found) > 5
     assert values(data.encode(), "a.jsonl") == [row["input"] for row in rows]
     expected = [1 + n + n // 2 for n in range(40)]
     assert frame(data.encode(), "a.jsonl")[formats.LINE].to_list() == expected
