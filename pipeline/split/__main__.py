@@ -11,16 +11,16 @@ Reads ``data/deidentified/*.parquet``; writes ``data/split/{train,validation,tes
   no other record can change.
 - A record whose near-duplicate sits in a stronger split (test > validation > train) is held out
   and counted, also when that near-duplicate is held out itself. Near-duplicates have the same
-  words, or share ``split.near_duplicate`` of them in their order; wording that a task's records
-  share (instructions, options, templates) is set aside before, and where fewer than eight words
+  words, or ``split.near_duplicate`` of the words of both in the same order. Wording that a task's
+  records share (instructions, options, templates) is set aside before; where fewer than five words
   are left, only the same words count. They are looked for by MinHash and locality-sensitive
-  hashing: of texts of twenty words and more that differ in a twentieth it misses about one in ten
-  thousand; of those that only just are near-duplicates, one in thirty.
+  hashing, which misses one in a thousand of those that only just are near-duplicates, and none to
+  speak of where a twentieth differs.
 - Records of a task with the same input, or a near-duplicate one, and another target are counted
   as conflicts. They stay.
 
-What is read of a shard is kept in the cache: a run reads only new shards, signs only these and
-those with a task whose shared wording the new ones changed, and gives the bytes of a full run.
+What is read of shards is kept in the cache: a run reads only new ones, signs only these and those
+with a task whose shared wording the new ones changed, and gives the bytes of a full run.
 """
 
 import sys
@@ -44,7 +44,7 @@ def run(params: Params, progress: Progress) -> Report:
     records = _index(pieces)
     records = groups.assign(records, params.split)
     shared = wording.of_tasks(pieces, records)
-    signed = signatures.of_parts(pieces, shared, progress)
+    signed = signatures.of_parts(pieces, shared, params.split.near_duplicate, progress)
     records = duplicates.find(pieces, signed, records, params.split.near_duplicate)
     output.write(pieces, records)
     made = report(records)

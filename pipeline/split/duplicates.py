@@ -5,7 +5,6 @@ RapidFuzz, so that what is called a near-duplicate is one. Texts of the same wor
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +12,11 @@ import polars as pl
 from rapidfuzz.distance import LCSseq
 
 from pipeline.records import SPLITS
-from pipeline.split.parts import Hashes, Ints, Part
-from pipeline.split.signatures import BANDS
+from pipeline.split.parts import Ints, Part
+from pipeline.split.signatures import BANDS, Signed
 
-JOIN_ROWS = 4_000_000
+JOIN_ROWS = 1_000_000
 """Pairs of a join, and band values, that are in memory at once."""
-
-Signed = tuple[Hashes, npt.NDArray[np.bool_]]
 
 Items = npt.NDArray[np.uint32]
 
@@ -27,25 +24,36 @@ STRENGTH = {name: rank for rank, name in enumerate(SPLITS)}
 STRONGEST = max(STRENGTH.values())
 
 
-@dataclass(frozen=True)
 class Texts:
-    """Words of rows of all parts, read where they are compared."""
+    """The own words of rows of all parts, read where they are compared."""
 
-    parts: Sequence[Part]
-    signed: Sequence[Signed]
-    firsts: Ints
+    def __init__(self, parts: Sequence[Part], signed: Sequence[Signed]) -> None:
+        self._own = [each.own for each in signed]
+        self._firsts = np.array([part.first for part in parts], dtype=np.int64)
+        lengths = [np.diff(own.ends, prepend=0) for own in self._own]
+        self._lengths = np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int64)
+        counts = [np.stack(list(each.counts), axis=1) for each in signed]
+        self._counts = np.concatenate(counts) if counts else np.zeros((0, 1), dtype=np.uint8)
 
-    @classmethod
-    def of_parts(cls, parts: Sequence[Part], signed: Sequence[Signed]) -> "Texts":
-        return cls(parts, signed, np.array([part.first for part in parts], dtype=np.int64))
+    def may_be_near(self, rows: Ints, others: Ints, threshold: float) -> npt.NDArray[np.bool_]:
+        """Pairs that do not differ too much in how many words of each kind they have, which costs a
+        hundredth of looking at their order."""
+        lengths = self._lengths[rows] + self._lengths[others]
+        unlike = self._counts[rows].astype(np.int16) - self._counts[others]
+        possible: npt.NDArray[np.bool_] = np.abs(unlike).sum(axis=1) <= (1 - threshold) * lengths + 1e-9
+        return possible
 
-    def of(self, row: int) -> tuple[list[int], list[int]]:
-        """All words of a row, and those of its own."""
-        at = int(np.searchsorted(self.firsts, row, side="right")) - 1
-        part = self.parts[at]
-        span = part.words.span(row - part.first)
-        words, own = part.words.hashes[span], self.signed[at][1][span]
-        return words.tolist(), words[own].tolist()
+    def are_near(self, row: int, other: int, threshold: float) -> bool:
+        """Whether two rows share ``threshold`` of their own words, in order."""
+        words, others = self._of(row), self._of(other)
+        least = int(np.ceil(threshold * (len(words) + len(others)) / 2 - 1e-9))
+        return LCSseq.similarity(words, others, score_cutoff=least) >= least
+
+    def _of(self, row: int) -> list[int]:
+        at = int(np.searchsorted(self._firsts, row, side="right")) - 1
+        own = self._own[at]
+        words: list[int] = own.hashes[own.span(row - int(self._firsts[at]))].tolist()
+        return words
 
 
 def find(
@@ -68,23 +76,21 @@ def find(
             strongest=pl.col("strength").max(),
             # Of another task too: texts of the same words are in one bucket only where wording is alike.
             reached=pl.col("strongest").first(),
-            answer=pl.col("answer").min(),
-            answers=pl.col("answer").n_unique(),
+            # Of several answers, one at least is another than that of whatever else is near.
+            answer=pl.when(pl.col("answer").n_unique() == 1).then(pl.col("answer").min()),
         )
         .sort("row")
+        .with_columns(several=pl.col("answer").is_null(), answer=pl.col("answer").fill_null(pl.col("text")))
         .with_columns(item=pl.int_range(pl.len(), dtype=pl.UInt32), task_code=pl.col("task").rank("dense"))
     )
-    search = _Search(Texts.of_parts(parts, signed), items, threshold)
+    search = _Search(Texts(parts, signed), items, threshold)
     for buckets in _buckets(signed, items["row"].to_numpy()):
         search.settle(buckets)
     found = items.select(
         "task",
         "text",
         reached=pl.Series(search.reached),
-        conflict=pl.when(pl.col("answers") > 1)
-        .then(pl.lit("same"))
-        .when(pl.Series(search.differs))
-        .then(pl.lit("near")),
+        conflict=pl.when("several").then(pl.lit("same")).when(pl.Series(search.differs)).then(pl.lit("near")),
     )
     joined = records.join(found, on=["task", "text"], how="left", maintain_order="left")
     return joined.with_columns(held_out=strength < pl.col("reached")).drop("reached")
@@ -96,9 +102,9 @@ def _buckets(signed: Sequence[Signed], rows: Ints) -> Iterator[pl.DataFrame]:
         return
     at_once = max(1, JOIN_ROWS // len(rows))
     for first in range(0, BANDS, at_once):
-        values = np.concatenate([part[0][first : first + at_once] for part in signed], axis=1)[:, rows]
         frames = []
-        for number, band in enumerate(values):
+        for number in range(first, min(first + at_once, BANDS)):
+            band = np.concatenate([part.bands[number] for part in signed])[rows]
             item = np.flatnonzero(band)
             frame = pl.DataFrame({"value": band[item], "item": item.astype(np.uint32)})
             frames.append(
@@ -120,7 +126,8 @@ class _Search:
             items[name].to_numpy() for name in ("row", "weakest", "strongest", "task_code", "answer")
         )
         self.reached = items["reached"].to_numpy().copy()
-        self.differs = np.zeros(items.height, dtype=bool)
+        # What is in conflict with its equals needs no other.
+        self.differs = items["several"].to_numpy().copy()
 
     def settle(self, buckets: pl.DataFrame) -> None:
         """Compare the items of each bucket (columns bucket, item) as far as it may change what is known.
@@ -169,24 +176,12 @@ class _Search:
         gains = (self.strongest[right] > self.reached[left]) & (self.weakest[left] < STRONGEST)
         clash = (self.tasks[left] == self.tasks[right]) & (self.answers[left] != self.answers[right])
         open_ = gains | (clash & ~self.differs[left])
-        for a, b, is_clash in zip(left[open_], right[open_], clash[open_], strict=True):
+        left, right, clash = left[open_], right[open_], clash[open_]
+        near = self.texts.may_be_near(self.rows[left], self.rows[right], self.threshold)
+        for a, b, is_clash in zip(left[near], right[near], clash[near], strict=True):
             # An earlier pair may have settled it.
             if self.strongest[b] <= self.reached[a] and (self.differs[a] or not is_clash):
                 continue
-            if _is_near(self.texts, int(self.rows[a]), int(self.rows[b]), self.threshold):
+            if self.texts.are_near(int(self.rows[a]), int(self.rows[b]), self.threshold):
                 self.reached[a] = max(self.reached[a], self.strongest[b])
                 self.differs[a] |= is_clash
-
-
-def _is_near(texts: Texts, row: int, other: int, threshold: float) -> bool:
-    """Whether two texts share ``threshold`` of their own words in order; of the shorter's own words
-    alone where they also share as much of all words, for an edit of a template's wording adds words
-    to the own ones."""
-    (all_a, own_a), (all_b, own_b) = texts.of(row), texts.of(other)
-    least = threshold * min(len(own_a), len(own_b))
-    shared = LCSseq.similarity(own_a, own_b, score_cutoff=int(np.ceil(least - 1e-9)))
-    if shared < least - 1e-9:
-        return False
-    if 2 * shared >= threshold * (len(own_a) + len(own_b)) - 1e-9:
-        return True
-    return bool(2 * LCSseq.similarity(all_a, all_b) >= threshold * (len(all_a) + len(all_b)) - 1e-9)

@@ -59,7 +59,7 @@ def _batches(parts: Sequence[Part], places: pl.DataFrame) -> Iterator[pl.DataFra
     height = 0
     for number, part in enumerate(parts):
         kept = places[int(starts[number]) : int(starts[number + 1])]
-        of_part = rows(part.shard, part.start, SCHEMA.names())[kept["row"] - part.first]
+        of_part = rows(part.shards, part.start, SCHEMA.names())[kept["row"] - part.first]
         read.append(of_part.hstack(kept.select("split", "chunk")))
         height += kept.height
         if number + 1 == len(parts) or height + PART_ROWS > CHUNK_ROWS:

@@ -1,29 +1,40 @@
 """What this stage needs of the records, without their text: an index of rows, and hashes of words.
 
-A part is at most PART_ROWS rows of one shard, so that memory does not grow with a file. What is
-made of it depends on the shard's content alone and is kept in the cache: only new parts are read.
+A part is at most PART_ROWS rows, so that memory does not grow with a file: a slice of a large shard,
+or many small ones together, so that time does not grow with their number. What is made of shards
+depends on their content alone and is kept in the cache: only new ones are read.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet
 
 from pipeline import paths, records
 from pipeline.cache import Cache
 from pipeline.digests import code_digest, file_digest
 from pipeline.errors import DataError
+from pipeline.files import write_atomically
 from pipeline.records import CHOICE_TASK_TYPES, RECORD_SCHEMA
+from pipeline.split import arrays
 from pipeline.stage import Progress
 
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 
-PART_ROWS = 50_000
+PART_ROWS = 20_000
+
+MOST_SMALL = 64
+"""Entries of the cache with less than half a part; with more, their shards are put together anew."""
 
 # One word: a run of letters and digits, or a single character of scripts without spaces.
 WORD = r"[\p{Han}\p{Hiragana}\p{Katakana}]|[\w--[\p{Han}\p{Hiragana}\p{Katakana}]]+"
@@ -60,60 +71,123 @@ class Words:
         """Where the words of a row are."""
         return slice(int(self.ends[row - 1]) if row else 0, int(self.ends[row]))
 
+    def where(self, mask: npt.NDArray[np.bool_]) -> "Words":
+        """The words that ``mask`` (one a word) says, of the same rows."""
+        lengths = np.bincount(self.row()[mask], minlength=len(self.ends))
+        return Words(self.hashes[mask], np.cumsum(lengths, dtype=np.int64))
+
 
 @dataclass(frozen=True)
 class Part:
-    """Rows ``first`` to ``first + len(index)`` of all; ``start`` is the place in its shard."""
+    """Rows ``first`` to ``first + len(index)`` of all, which are those from ``start`` on in ``shards``."""
 
     key: str
-    shard: Path
+    shards: Sequence[Path]
     start: int
     first: int
     index: pl.DataFrame
     words: Words
 
 
+class _Entry(NamedTuple):
+    """What the cache holds of some shards: their digests, and the rows of all of them."""
+
+    shards: list[str]
+    rows: int
+
+
 def read(progress: Progress) -> list[Part]:
-    """The parts of ``data/deidentified``, by shard. Raises DataError for what is no table of records."""
-    shards = sorted(paths.DEIDENTIFIED.glob("*.parquet"))
+    """The parts of ``data/deidentified``. Raises DataError for what is no table of records."""
+    shards = {shard: file_digest(shard) for shard in sorted(paths.DEIDENTIFIED.glob("*.parquet"))}
     if not shards:
         raise DataError(f"{paths.DEIDENTIFIED} holds no records: run the deidentify stage first")
     cache = Cache("split")
-    code = code_digest([__file__, records.__file__])
-    parts: list[Part] = []
-    first = made = 0
-    for number, shard in enumerate(shards, 1):
-        digest = file_digest(shard)
-        for start in range(0, _height(shard), PART_ROWS):
-            key = cache.key(shard=digest, start=start, rows=PART_ROWS, code=code, polars=pl.__version__)
-            if cache.get(key) is None:
-                made += 1
-                _make(shard, start, cache, key)
-            entry = cache.folder / key
-            index = pl.read_parquet(entry / "index.parquet")
-            # Mapped, for all words of all parts may not fit memory.
-            hashes = np.load(entry / "words.npy", mmap_mode="r")
-            words = Words(hashes, np.load(entry / "ends.npy"))
-            parts.append(Part(key, shard, start, first, index, words))
-            first += index.height
-        progress.update(number, len(shards), "shards read")
-    progress.count(parts_read=made, parts_reused=len(parts) - made)
-    return parts
+    code = code_digest([__file__, arrays.__file__, records.__file__])
+    made_by = {"code": code, "polars": pl.__version__, "rows": PART_ROWS}
+    register = cache.beside(f"parts-{cache.key(**made_by)}.json")
+    known = _known(register, cache, set(shards.values()))
+    held = {digest for entry in known.values() for digest in entry.shards}
+    new = [shard for shard, digest in shards.items() if digest not in held]
+    done = 0
+    for group in _together(new):
+        entry = _Entry([shards[shard] for shard, _ in group], sum(rows for _, rows in group))
+        key = cache.key(shards=entry.shards, **made_by)
+        if cache.get(key) is None:
+            with cache.put(key) as folder:
+                _make([shard for shard, _ in group], entry.rows, folder)
+        known[key] = entry
+        done += len(group)
+        progress.update(done, len(new), "new shards read")
+    write_atomically(register, json.dumps(known, sort_keys=True))
+    progress.count(shards_read=len(new), shards_reused=len(shards) - len(new))
+    return _parts(known, {digest: shard for shard, digest in shards.items()}, cache)
+
+
+def _known(register: Path, cache: Cache, digests: set[str]) -> dict[str, _Entry]:
+    """The entries whose shards are all still there."""
+    try:
+        held = {key: _Entry(*entry) for key, entry in json.loads(register.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # none yet, or not ours: it only saves time
+    held = {key: entry for key, entry in held.items() if cache.get(key) and digests.issuperset(entry.shards)}
+    small = {key for key, entry in held.items() if entry.rows < PART_ROWS / 2}
+    return {key: entry for key, entry in held.items() if key not in small or len(small) <= MOST_SMALL}
+
+
+def _together(shards: Sequence[Path]) -> Iterator[list[tuple[Path, int]]]:
+    """Shards, each with its rows, that make about a part together; a large one is alone."""
+    group: list[tuple[Path, int]] = []
+    total = 0
+    for shard in shards:
+        rows = _height(shard)
+        if group and total + rows > PART_ROWS:
+            yield group
+            group, total = [], 0
+        group.append((shard, rows))
+        total += rows
+    if group:
+        yield group
 
 
 def _height(shard: Path) -> int:
     try:
-        return int(pl.scan_parquet(shard).select(pl.len()).collect().item())
-    except pl.exceptions.PolarsError as error:
+        return int(pyarrow.parquet.read_metadata(shard).num_rows)
+    except pa.ArrowException as error:
         raise _no_table(error) from None
 
 
-def rows(shard: Path, start: int, columns: Sequence[str]) -> pl.DataFrame:
+def _make(shards: Sequence[Path], height: int, folder: Path) -> None:
+    for number, start in enumerate(range(0, height, PART_ROWS)):
+        index, words = describe(rows(shards, start, list(RECORD_SCHEMA)))
+        below = folder / str(number)
+        below.mkdir()
+        index.write_parquet(below / "index.parquet")
+        arrays.write(below / "words.arrow", {"hashes": words.hashes})
+        arrays.write(below / "ends.arrow", {"ends": words.ends})
+
+
+def _parts(known: dict[str, _Entry], shards: dict[str, Path], cache: Cache) -> list[Part]:
+    parts: list[Part] = []
+    first = 0
+    for key, entry in sorted(known.items()):
+        for number, start in zip(count(), range(0, entry.rows, PART_ROWS), strict=False):
+            folder = cache.folder / key / str(number)
+            index = pl.read_parquet(folder / "index.parquet")
+            words = Words(
+                arrays.read(folder / "words.arrow")["hashes"], arrays.read(folder / "ends.arrow")["ends"]
+            )
+            of_part = [shards[digest] for digest in entry.shards]
+            parts.append(Part(f"{key}-{number}", of_part, start, first, index, words))
+            first += index.height
+    return parts
+
+
+def rows(shards: Sequence[Path], start: int, columns: Sequence[str]) -> pl.DataFrame:
     """``columns`` of a part's records, in their order. Raises DataError."""
     try:
-        frame = pl.scan_parquet(shard).select(columns).slice(start, PART_ROWS).collect()
-        # The cast also gives a column without any value its type, on which bytes depend.
-        return frame.cast({name: RECORD_SCHEMA[name] for name in columns})  # type: ignore[arg-type]
+        # Of a column without any value the file knows no type, and bytes depend on it.
+        frames = pl.scan_parquet([*shards], schema=RECORD_SCHEMA, extra_columns="ignore")
+        return frames.select(columns).slice(start, PART_ROWS).collect()
     except pl.exceptions.PolarsError as error:
         raise _no_table(error) from None
 
@@ -123,14 +197,6 @@ def _no_table(error: Exception) -> DataError:
         f"{paths.DEIDENTIFIED} has a shard that is no table of records ({type(error).__name__}): "
         "run the deidentify stage again"
     )
-
-
-def _make(shard: Path, start: int, cache: Cache, key: str) -> None:
-    index, words = describe(rows(shard, start, list(RECORD_SCHEMA)))
-    with cache.put(key) as folder:
-        index.write_parquet(folder / "index.parquet")
-        np.save(folder / "words.npy", words.hashes)
-        np.save(folder / "ends.npy", words.ends)
 
 
 def describe(frame: pl.DataFrame) -> tuple[pl.DataFrame, Words]:

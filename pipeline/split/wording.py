@@ -15,7 +15,7 @@ SHINGLE = 3
 """Words of a shingle."""
 
 TEMPLATE_GROUPS = 4
-TEMPLATE_SHARE = 0.01
+TEMPLATE_SHARE = 0.02
 """A shingle in more groups of a task than both of these is the task's wording, not a record's."""
 
 SAMPLE_GROUPS = 2_000
@@ -72,20 +72,29 @@ def windows(words: Words) -> tuple[Ints, Hashes]:
     start: Ints = np.flatnonzero(row[last:] == row[: max(0, len(row) - last)])
     hashes: Hashes = np.zeros(len(start), dtype=np.uint64)
     for offset in range(SHINGLE):
-        hashes = _mix(hashes ^ words.hashes[start + offset])
+        hashes = mix(hashes ^ words.hashes[start + offset])
     return start, hashes
 
 
-def _mix(value: Hashes) -> Hashes:
-    """splitmix64: one 64-bit number to another, without collisions."""
+def mix(value: Hashes) -> Hashes:
+    """splitmix64: 64-bit numbers to others, without collisions."""
     value = value + np.uint64(0x9E3779B97F4A7C15)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))
 
 
-def is_shared(tasks: pl.Series, row: Ints, shingle: Hashes, wording: Wording) -> npt.NDArray[np.bool_]:
-    """Which shingles, of these rows, are the wording of the row's task (``tasks``: one a row)."""
+def own(tasks: pl.Series, words: Words, wording: Wording) -> npt.NDArray[np.bool_]:
+    """Which words are a row's own: in no shingle of the wording of its task (``tasks``: one a row)."""
+    start, shingle = windows(words)
+    shared = start[_is_shared(tasks, words.row()[start], shingle, wording)]
+    mask = np.ones(len(words.hashes), dtype=bool)
+    for offset in range(SHINGLE):
+        mask[shared + offset] = False
+    return mask
+
+
+def _is_shared(tasks: pl.Series, row: Ints, shingle: Hashes, wording: Wording) -> npt.NDArray[np.bool_]:
     codes = tasks.rank("dense").to_numpy()[row]
     shared = np.zeros(len(row), dtype=bool)
     for code, task in enumerate(tasks.unique().sort(), 1):

@@ -179,7 +179,7 @@ def growth(folder: Path, size: Size) -> list[Row]:
             "<=",
             SHARE * full.seconds + ALLOWANCE,
             "bar: 3 % of the full run, which stands as the peer, and 10 s; "
-            f"{work['parts_read']} part read, {work['parts_signed']} signed",
+            f"{work['shards_read']} shard read, {work['parts_signed']} parts signed",
         ),
         Row("no new shard: seconds", idle.seconds, full.seconds, "<=", ALLOWANCE, f"{SHARDS + 1} shards"),
         Row(

@@ -126,13 +126,14 @@ def _instruction(task: int) -> str:
 
 def plant(rows: pl.DataFrame, copies: int) -> Planted:
     """``rows``, a group each, of which ``copies`` have a near-duplicate in a weaker split, and as many a
-    record there that half agrees with them."""
+    record there that half agrees with them; of texts so long that EDITS of their words are one at least."""
     draw = np.random.default_rng(17)
     rows = rows.with_columns(group_id="sample_id")
-    order = draw.permutation(rows.height)
+    long_enough = np.array([len(_said(text)[1].split()) * EDITS >= 1 for text in rows["input"]])
+    order = draw.permutation(np.flatnonzero(long_enough))[: 2 * copies]
     strong = draw.choice(["validation", "test"], 2 * copies)
     weak = np.where((strong == "test") & (draw.random(2 * copies) < 0.3), "validation", "train")
-    chosen = rows[order[: 2 * copies]].with_columns(split=pl.Series(strong))
+    chosen = rows[order].with_columns(split=pl.Series(strong))
     shares = np.repeat([EDITS, OTHER_EDITS], copies)
     texts = [_edited(text, share, draw) for text, share in zip(chosen["input"], shares, strict=True)]
     added = chosen.with_columns(
@@ -141,13 +142,20 @@ def plant(rows: pl.DataFrame, copies: int) -> Planted:
         input=pl.Series(texts),
         split=pl.Series(weak),
     )
-    every = pl.concat([rows[order[2 * copies :]], chosen, added]).sort("sample_id")
+    others = rows.filter(~pl.int_range(pl.len()).is_in(order))
+    every = pl.concat([others, chosen, added]).sort("sample_id")
     return Planted(every, set(added["sample_id"][:copies]))
+
+
+def _said(text: str) -> tuple[str, str]:
+    """A text's instruction, and what follows it."""
+    instruction, _, said = text.rpartition("\n\n")
+    return instruction, said
 
 
 def _edited(text: str, share: float, draw: Draw) -> str:
     """``text`` with this share of the words after its instruction substituted, inserted and deleted."""
-    instruction, _, said = text.rpartition("\n\n")
+    instruction, said = _said(text)
     words = said.split()
     at = set(draw.choice(len(words), max(1, round(share * len(words))), replace=False).tolist())
     found = []

@@ -4,8 +4,6 @@ Two texts share no more words in order than they share at all: pairs that differ
 they have the words of each of COUNTERS kinds need no look at the order.
 """
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 from rapidfuzz.distance import LCSseq
@@ -26,9 +24,9 @@ def pairs(records: pl.DataFrame, threshold: float) -> set[tuple[str, str]]:
     ``records``: RECORD_SCHEMA, a split in every row.
     Words, and which are a record's own, are the stage's; what is compared with what is not.
     """
-    part = parts.Part("", Path(), 0, 0, *parts.describe(records))
+    part = parts.Part("", [], 0, 0, *parts.describe(records))
     shared = wording.of_tasks([part], part.index.with_row_index("row").cast({"row": pl.Int64}))
-    _, mask = signatures.sign(part.index["task"], part.words, shared)
+    mask = wording.own(part.index["task"], part.words, shared)
     _, codes = np.unique(part.words.hashes, return_inverse=True)
     spans = [part.words.span(row) for row in range(records.height)]
     words = [codes[span].tolist() for span in spans]
@@ -44,7 +42,7 @@ def pairs(records: pl.DataFrame, threshold: float) -> set[tuple[str, str]]:
             close = _close(counts, block, strong, threshold) | _close(own_counts, block, strong, threshold)
             for at, to in zip(*np.nonzero(close), strict=True):
                 a, b = int(block[at]), int(strong[to])
-                if words[a] == words[b] or _is_near(words[a], own[a], words[b], own[b], threshold):
+                if words[a] == words[b] or _is_near(own[a], own[b], threshold):
                     found.add((ids[a], ids[b]))
     return found
 
@@ -59,14 +57,7 @@ def _close(counts: np.ndarray, weak: np.ndarray, strong: np.ndarray, threshold: 
     return cdist(counts[weak], counts[strong], "cityblock") <= (1 - threshold) * total + 1e-9
 
 
-def _is_near(
-    words: list[int], own: list[int], others: list[int], others_own: list[int], least: float
-) -> bool:
-    if min(len(own), len(others_own)) < signatures.MIN_OWN_WORDS:
+def _is_near(own: list[int], others: list[int], threshold: float) -> bool:
+    if min(len(own), len(others)) < signatures.MIN_OWN_WORDS:
         return False
-    if LCSseq.similarity(own, others_own) < least * min(len(own), len(others_own)) - 1e-9:
-        return False
-    return any(
-        2 * LCSseq.similarity(a, b) >= least * (len(a) + len(b)) - 1e-9
-        for a, b in ((own, others_own), (words, others))
-    )
+    return 2 * LCSseq.similarity(own, others) >= threshold * (len(own) + len(others)) - 1e-9

@@ -49,7 +49,7 @@ def index(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
 
 def part(rows: Sequence[dict[str, Any]]) -> parts.Part:
     """One part of records that are in no file."""
-    return parts.Part("", Path(), 0, 0, *parts.describe(frame(rows)))
+    return parts.Part("", [], 0, 0, *parts.describe(frame(rows)))
 
 
 def found(rows: Sequence[dict[str, Any]], threshold: float = 0.8) -> pl.DataFrame:
@@ -57,7 +57,7 @@ def found(rows: Sequence[dict[str, Any]], threshold: float = 0.8) -> pl.DataFram
     every = part(rows)
     records = groups.assign(index(rows), Split())
     shared = wording.of_tasks([every], records)
-    signed = signatures.sign(every.index["task"], every.words, shared)
+    signed = signatures.sign(every.index["task"], every.words, shared, threshold)
     return duplicates.find([every], [signed], records, threshold)
 
 
@@ -65,35 +65,25 @@ def held(rows: Sequence[dict[str, Any]], threshold: float = 0.8) -> list[bool]:
     return found(rows, threshold)["held_out"].to_list()
 
 
-def is_near(words: Words, others: Words, threshold: float, own: Words = (), others_own: Words = ()) -> bool:
-    """The stage's definition, written another way; ``own`` where some of the words are shared wording."""
-    own, others_own = own or words, others_own or others
-    if list(words) == list(others):
-        return True
-    if min(len(own), len(others_own)) < signatures.MIN_OWN_WORDS:
+def is_near(own: Words, others: Words, threshold: float) -> bool:
+    """The stage's definition for texts that are not the same, written another way: own words alone."""
+    if min(len(own), len(others)) < signatures.MIN_OWN_WORDS:
         return False
-    shared = common(own, others_own)
-    if shared < threshold * min(len(own), len(others_own)):
-        return False
-    return 2 * shared >= threshold * (len(own) + len(others_own)) or 2 * common(
-        words, others
-    ) >= threshold * (len(words) + len(others))
+    return 2 * common(own, others) >= threshold * (len(own) + len(others))
 
 
 def near_pairs(rows: Sequence[dict[str, Any]], threshold: float = 0.8) -> list[tuple[int, int]]:
     """All pairs of near-duplicates, by comparing every record with every other."""
     every = part(rows)
     shared = wording.of_tasks([every], index(rows))
-    _, mask = signatures.sign(every.index["task"], every.words, shared)
+    mask = wording.own(every.index["task"], every.words, shared)
     spans = [every.words.span(row) for row in range(len(rows))]
     words = [every.words.hashes[span].tolist() for span in spans]
     own = [every.words.hashes[span][mask[span]].tolist() for span in spans]
-    # A text that is shared wording to the last word has no near-duplicates but its equals.
     return [
         (a, b)
         for a, b in itertools.combinations(range(len(rows)), 2)
-        if words[a] == words[b]
-        or (own[a] and own[b] and is_near(words[a], words[b], threshold, own[a], own[b]))
+        if words[a] == words[b] or is_near(own[a], own[b], threshold)
     ]
 
 

@@ -231,6 +231,50 @@ def test_many_near_copies_are_not_compared_with_each_other(monkeypatch: pytest.M
     assert len(compared) < 2 * 3_000
 
 
+def test_many_near_copies_with_other_targets_are_not_compared_with_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = counted(monkeypatch)
+    rows = [
+        {
+            "input": text(*range(60), 1000 + number),
+            "target": f"answer {number % 40}",
+            "split": "train",
+            "group_id": "one",
+        }
+        for number in range(1_200)
+    ]
+    assert (found(rows)["conflict"] == "near").all()
+    assert len(compared) < 3 * 1_200
+
+
+@pytest.mark.parametrize("answers", [("yes", "no"), ("no", "yes")])
+def test_a_near_duplicate_of_a_text_with_several_targets_is_in_conflict_whatever_its_own(
+    answers: tuple[str, str],
+) -> None:
+    base = text(*range(40))
+    rows = [{"input": base, "target": target, "split": "train"} for target in ("yes", "no")]
+    rows += [
+        {"input": f"{base} {number}", "target": each, "split": "train"} for number, each in enumerate(answers)
+    ]
+    assert found(rows)["conflict"].to_list() == ["same", "same", "near", "near"]
+    for each in answers:
+        of_one = [*rows[:2], {"input": f"{base} more", "target": each, "split": "train"}]
+        assert found(of_one)["conflict"].to_list() == ["same", "same", "near"]
+
+
+def test_a_short_text_with_one_word_of_five_changed_is_a_near_duplicate_and_of_four_is_not() -> None:
+    rows = [
+        {"input": text(*words), "split": split}
+        for start, length in ((0, 5), (50, 4))
+        for words, split in (
+            (range(start, start + length), "test"),
+            ((*range(start, start + length - 1), start + 40), "train"),
+        )
+    ]
+    assert held(rows) == [False, True, False, False]
+
+
 def test_many_one_word_texts_are_told_apart() -> None:
     rows = [{"input": f"word{number}", "split": SPLITS[number % 3]} for number in range(5_000)]
     assert not any(held(rows))
@@ -249,13 +293,13 @@ def test_very_long_texts_are_compared() -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """The pairs that are compared word by word, once the stage ran."""
     pairs: list[tuple[int, int]] = []
-    is_near = duplicates._is_near
+    are_near = duplicates.Texts.are_near
 
     def counting(texts: duplicates.Texts, row: int, other: int, threshold: float) -> bool:
         pairs.append((row, other))
-        return is_near(texts, row, other, threshold)
+        return are_near(texts, row, other, threshold)
 
-    monkeypatch.setattr(duplicates, "_is_near", counting)
+    monkeypatch.setattr(duplicates.Texts, "are_near", counting)
     return pairs
 
 

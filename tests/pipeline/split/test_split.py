@@ -126,10 +126,10 @@ def patients(first: int, count: int, task: str = "notes") -> pl.DataFrame:
 
 
 def worked() -> tuple[int, int]:
-    """Parts read and signed by a run of the stage."""
+    """Shards read and parts signed by a run of the stage."""
     progress = Progress("split")
     run_stage(progress)
-    return progress.state["work"]["parts_read"], progress.state["work"]["parts_signed"]
+    return progress.state["work"]["shards_read"], progress.state["work"]["parts_signed"]
 
 
 def alone(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, bytes], Report]:
@@ -145,7 +145,7 @@ def test_only_new_shards_are_read_and_signed_and_bytes_are_those_of_a_full_run(
 ) -> None:
     for number in range(4):
         write_shard(f"{number:016x}", patients(50 * number, 50, task=f"t{number}"))
-    assert worked() == (4, 4)
+    assert worked() == (4, 1)
     assert worked() == (0, 0)
     write_shard("aa", patients(200, 50, task="t4"))
     assert worked() == (1, 1)
@@ -160,12 +160,57 @@ def test_a_shard_that_changes_wording_has_its_tasks_signed_again_and_no_other(
     for number, task in enumerate(["notes", "letters"]):
         rows = patients(50 * number, 8, task)
         write_shard(task, rows.with_columns(input=pl.format("{} {}", pl.lit(template), "input")))
-    assert worked() == (2, 2)
+        assert worked() == (1, 1)
     rows = patients(200, 8, "notes")
     write_shard("more", rows.with_columns(input=pl.format("{} {}", pl.lit(template), "input")))
     assert worked() == (1, 2)
     report = run_stage()
     assert (outputs(), report) == alone(monkeypatch)
+
+
+def test_small_shards_are_kept_together_and_those_that_came_alone_now_and_then(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "MOST_SMALL", 3)
+    for number in range(30):
+        write_shard(f"{number:016x}", patients(20 * number, 20))
+    assert worked() == (30, 1)
+    for number in range(30, 32):
+        write_shard(f"{number:016x}", patients(20 * number, 20))
+        assert worked()[0] == 1
+    assert len(entries(checkout)) == 3
+    write_shard("d", patients(20 * 32, 20))
+    run_stage()
+    assert worked() == (33, 1)
+    assert len(entries(checkout)) == 1
+    report = run_stage()
+    assert (outputs(), report) == alone(monkeypatch)
+
+
+def entries(checkout: Checkout) -> dict[str, object]:
+    """The parts that the stage says are in its cache."""
+    (register,) = (checkout.root / "scratch/open/split").glob("parts-*.json")
+    held: dict[str, object] = json.loads(register.read_text())
+    return held
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"no entry": [[], 1]}', '{"a": 1}'])
+def test_a_register_that_is_lost_or_broken_costs_only_time(checkout: Checkout, content: str) -> None:
+    deidentified(patients(0, 40))
+    report = run_stage()
+    (register,) = (checkout.root / "scratch/open/split").glob("parts-*.json")
+    register.write_text(content)
+    assert worked()[0] == 2
+    assert run_stage() == report
+
+
+def test_no_file_stays_open(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "PART_ROWS", 10)
+    deidentified(patients(0, 400), shards=40)
+    opened = Path("/proc/self/fd")
+    before = len([*opened.iterdir()])
+    assert len(parts.read(Progress("split"))) == 40
+    assert len([*opened.iterdir()]) - before < 20
 
 
 def test_a_shard_removed_or_replaced_leaves_the_bytes_of_a_full_run(
