@@ -38,9 +38,12 @@ class Texts:
     def may_be_near(self, rows: Ints, others: Ints, threshold: float) -> npt.NDArray[np.bool_]:
         """Pairs that do not differ too much in how many words of each kind they have, which costs a
         hundredth of looking at their order."""
-        lengths = self._lengths[rows] + self._lengths[others]
-        unlike = self._counts[rows].astype(np.int16) - self._counts[others]
-        possible: npt.NDArray[np.bool_] = np.abs(unlike).sum(axis=1) <= (1 - threshold) * lengths + 1e-9
+        lengths, other_lengths = self._lengths[rows], self._lengths[others]
+        most = (1 - threshold) * (lengths + other_lengths) + 1e-9
+        possible: npt.NDArray[np.bool_] = np.abs(lengths - other_lengths) <= most
+        at = np.flatnonzero(possible)
+        unlike = self._counts[rows[at]].astype(np.int16) - self._counts[others[at]]
+        possible[at] = np.abs(unlike).sum(axis=1) <= most[at]
         return possible
 
     def are_near(self, row: int, other: int, threshold: float) -> bool:
@@ -150,7 +153,8 @@ class _Search:
                 self._compare(left, right)
 
     def _pairs(self, members: pl.DataFrame, others: pl.DataFrame) -> Iterator[tuple[Items, Items]]:
-        """Pairs in one bucket of which the first may have to be held out, or be in conflict."""
+        """Pairs in one bucket, some more than once, of which the first may have to be held out or be in
+        conflict."""
         item = members["item"].to_numpy()
         stronger = pl.col("strongest").max().over("bucket") > pl.Series(self.reached[item])
         open_ = members.select(
@@ -163,22 +167,18 @@ class _Search:
         right = others.select("bucket", other="item")
         batch = pl.col("cost").cum_sum() // JOIN_ROWS
         for part in open_.with_columns(batch=batch).partition_by("batch", maintain_order=True):
-            pairs = (
-                part.join(right, on="bucket")
-                .filter(pl.col("item") != pl.col("other"))
-                .select("item", "other")
-                .unique()
-                .sort("item", "other")
-            )
+            pairs = part.join(right, on="bucket")
             yield pairs["item"].to_numpy(), pairs["other"].to_numpy()
 
     def _compare(self, left: Items, right: Items) -> None:
         gains = (self.strongest[right] > self.reached[left]) & (self.weakest[left] < STRONGEST)
         clash = (self.tasks[left] == self.tasks[right]) & (self.answers[left] != self.answers[right])
-        open_ = gains | (clash & ~self.differs[left])
-        left, right, clash = left[open_], right[open_], clash[open_]
+        open_ = (left != right) & (gains | (clash & ~self.differs[left]))
+        left, right = left[open_], right[open_]
         near = self.texts.may_be_near(self.rows[left], self.rows[right], self.threshold)
-        for a, b, is_clash in zip(left[near], right[near], clash[near], strict=True):
+        # Many meet in several buckets.
+        for a, b in np.unique(np.stack([left[near], right[near]], axis=1), axis=0):
+            is_clash = self.tasks[a] == self.tasks[b] and self.answers[a] != self.answers[b]
             # An earlier pair may have settled it.
             if self.strongest[b] <= self.reached[a] and (self.differs[a] or not is_clash):
                 continue
