@@ -3,10 +3,11 @@
 Each resource becomes a row, and of a questionnaire's response each answered item does:
 
 resource                 input                      target            further names for ``fields``
-DocumentReference        its text/plain attachment  description       document_type, category
-DiagnosticReport         its text/plain form        conclusion        code, conclusion_code
+DocumentReference        its attachment's text      description       document_type, category
+DiagnosticReport         its presented form's text  conclusion        code, conclusion_code
 QuestionnaireResponse    the item's text            its answers       link_id, questionnaire
 
+Of several attachments the first text/plain one is taken, else the first of HTML, as a reader sees it.
 ``sample_id`` is Type/id (and the item's linkId), ``group_id`` the patient's id, ``language`` the
 resource's; ``task`` and ``task_type`` come from ``defaults``. Resources of other types, those entered
 in error and empty Bundles go to quarantine: each resource of a file is accounted for.
@@ -37,6 +38,8 @@ from pipeline.ingest.formats.objects import Fault, depth
 from pipeline.params import Limits
 
 CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE)
+PLAIN = ("text/plain",)
+HTML = ("text/html", "application/xhtml+xml")
 PATIENT = re.compile(r"(?:(?:^|/)Patient/|^urn:uuid:)([^/]+)(?:/_history/[^/]*)?$")
 
 Row = tuple[dict[str, str | None], Fault | None]
@@ -128,7 +131,7 @@ def _rows(resource: dict[str, Any]) -> Iterator[Row]:
 
 def _document_reference(resource: dict[str, Any]) -> Iterator[Row]:
     forms = [content.get("attachment") for content in _objects(resource.get("content"))]
-    text, fault = _plain_text(forms)
+    text, fault = _attached(forms)
     yield (
         {
             "input": text,
@@ -141,7 +144,7 @@ def _document_reference(resource: dict[str, Any]) -> Iterator[Row]:
 
 
 def _diagnostic_report(resource: dict[str, Any]) -> Iterator[Row]:
-    text, fault = _plain_text(_list(resource.get("presentedForm")))
+    text, fault = _attached(_list(resource.get("presentedForm")))
     yield (
         {
             "input": text,
@@ -185,21 +188,29 @@ MAPPINGS = {
 }
 
 
-def _plain_text(attachments: list[Any]) -> tuple[str | None, Fault | None]:
-    """Text of the first plain one among attachments, which are renderings of the same."""
+def _attached(attachments: list[Any]) -> tuple[str | None, Fault | None]:
+    """Text of the first plain one among attachments, which are renderings of the same, else of HTML."""
     attachments = [each for each in attachments if isinstance(each, dict)]
-    for attachment in attachments:
-        kind = _text(attachment.get("contentType")) or ""
-        if kind.partition(";")[0].strip().lower() != "text/plain" or not isinstance(
-            attachment.get("data"), str
-        ):
-            continue
-        try:
-            data = base64.b64decode("".join(attachment["data"].split()), validate=True)
-        except (binascii.Error, ValueError):
-            return None, Fault("bad_base64", "input")
-        return _decoded_text(data, CHARSET.search(kind))
+    for kinds in (PLAIN, HTML):
+        for attachment in attachments:
+            declared = _text(attachment.get("contentType")) or ""
+            data = attachment.get("data")
+            if declared.partition(";")[0].strip().lower() not in kinds or not isinstance(data, str):
+                continue
+            try:
+                decoded = base64.b64decode("".join(data.split()), validate=True)
+            except (binascii.Error, ValueError):
+                return None, Fault("bad_base64", "input")
+            text, fault = _decoded_text(decoded, CHARSET.search(declared))
+            return _seen(text) if text and kinds is HTML else text, fault
     return None, Fault("no_plain_text", "input") if attachments else None
+
+
+def _seen(html: str) -> str:
+    """The text of HTML, a line for each paragraph, row and item; nothing is fetched or run."""
+    from html_text import extract_text
+
+    return str(extract_text(html))
 
 
 def _decoded_text(data: bytes, charset: re.Match[str] | None) -> tuple[str | None, Fault | None]:

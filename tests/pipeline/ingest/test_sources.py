@@ -274,12 +274,35 @@ def test_fhir_names_beyond_the_record() -> None:
     assert found["code"].to_list()[0] == "Imaging"
 
 
+PAGE = """<?xml version="1.0" encoding="UTF-8"?><html xmlns="http://www.w3.org/1999/xhtml"><head>
+<style>p { color: red }</style></head><body><h1>Befund</h1><p>Kein <b>Schmerz</b>,
+kein Fieber&nbsp;&lt;38.<br/>März</p><table><tr><td>Na</td><td>140</td></tr><tr><td>K</td><td>4</td></tr></table>
+<script>alert("x")</script><!-- note --><p>open <i>end</body></html>"""
+
+
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/xhtml+xml"])
+def test_html_is_read_as_a_reader_sees_it(kind: str) -> None:
+    forms = [attachment("no", "application/pdf"), attachment(PAGE, kind)]
+    data = "\n".join(
+        map(
+            json.dumps,
+            [report(1, presentedForm=forms), report(2, presentedForm=[*forms, attachment("plain")])],
+        )
+    )
+    found = frame(data.encode(), "a.ndjson", source=FHIR)
+    assert found["input"].to_list() == [
+        "Befund\n\nKein Schmerz, kein Fieber <38.\nMärz\n\nNa 140\nK 4\n\nopen end",
+        "plain",
+    ]
+
+
 @pytest.mark.parametrize(
     ("form", "reason"),
     [
         ({"contentType": "application/pdf", "data": "AAAA"}, "no_plain_text"),
         ({"contentType": "text/plain", "url": "Binary/1"}, "no_plain_text"),
         ({"contentType": "text/plain", "data": "%%%"}, "bad_base64"),
+        ({"contentType": "text/html", "data": "%%%"}, "bad_base64"),
         ({"contentType": "text/plain", "data": "gf+B"}, "encoding"),
         (attachment("a\0b"), "not_text"),
     ],
