@@ -4,8 +4,8 @@
 
 Reads data/inbox (see formats; plain, .gz, .zst). Writes data/ingested/<shard>.parquet,
 one for each distinct file, named by the first 16 hex digits of its SHA-256; rows that cannot
-be used to data/quarantine/<shard>.parquet with line, field, reason and raw text; and
-reports/ingest.json. Neither the order nor the names of arriving files change a byte.
+be used to data/quarantine/<shard>.parquet, where there are any, with line, field, reason and raw
+text; and reports/ingest.json. Neither the order nor the names of arriving files change a byte.
 
 A file is hashed once, parsed once, and its shard kept in the cache by content, code and field
 mapping; what is written are links to the cache. Memory is bounded, whatever the size of a file or
@@ -160,13 +160,14 @@ def _kept(parsed: Sequence[Shard], chosen: Selection, workers: Workers) -> dict[
 
 
 def _write(parsed: Sequence[Shard], entries: dict[str, str]) -> None:
-    """Link the records that stay, and all of quarantine."""
+    """Link the records that stay, and what is in quarantine: DVC asks after each file in every run."""
     folder = Cache("ingest").folder
     with new_folder(paths.INGESTED, 0o700) as ingested, new_folder(paths.QUARANTINE, 0o700) as quarantine:
         for shard in parsed:
             name = f"{shard.file.digest}.parquet"
             link_or_copy(folder / entries[shard.file.digest] / shards.RECORDS, ingested / name)
-            link_or_copy(shard.entry / shards.QUARANTINE, quarantine / name)
+            if shard.facts["quarantine"]:
+                link_or_copy(shard.entry / shards.QUARANTINE, quarantine / name)
 
 
 def _report(parsed: Sequence[Shard], ignored: int, chosen: Selection) -> Report:
