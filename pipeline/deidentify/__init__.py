@@ -17,6 +17,7 @@ of one full run. Detection is for English, and by shapes, titles and labels for 
 other languages stop the run, or pass as they are with deidentify.other_languages: pass.
 """
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -27,6 +28,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from pipeline import paths, sample_data
+from pipeline.cache import Cache
 from pipeline.deidentify import audit, findings, rates
 from pipeline.deidentify.drawing import pseudonym
 from pipeline.deidentify.findings import Document, Findings
@@ -35,7 +37,7 @@ from pipeline.deidentify.spans import Span
 from pipeline.deidentify.workers import Workers
 from pipeline.digests import value_digest
 from pipeline.errors import DataError, PipelineError
-from pipeline.files import new_folder
+from pipeline.files import link_or_copy, new_folder
 from pipeline.key import check_key_id, key_id, load
 from pipeline.params import Deidentify, Params
 from pipeline.records import CHOICE_TASK_TYPES, INGESTED_SCHEMA, INVENTORY_TASK_TYPES, RECORD_SCHEMA
@@ -54,6 +56,8 @@ QUARANTINE = ("choices_coincide", "target_not_a_choice")
 _SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "kind": pl.String}))
 SCHEMA = pl.Schema(dict(RECORD_SCHEMA) | {"shard": pl.String, "input_spans": _SPANS, "target_spans": _SPANS})
 """Columns of data/deidentified/<shard>.parquet."""
+
+_RECORDS = "records.parquet"
 
 Row = dict[str, Any]
 
@@ -390,7 +394,19 @@ def _write(rows: list[tuple[Searched, Texts]], key: bytes) -> None:
         )
     with new_folder(paths.DEIDENTIFIED) as folder:
         for path, of_shard in by_shard.items():
-            pl.DataFrame(of_shard, schema=SCHEMA).sort("sample_id").write_parquet(folder / path.name)
+            link_or_copy(_written(of_shard), folder / path.name)
+
+
+def _written(records: list[Row]) -> Path:
+    """The file of a shard's records: written where the cache does not hold it, for of many shards that
+    takes longer than all else."""
+    cache = Cache("deidentify")
+    content = hashlib.sha256(json.dumps(records).encode()).hexdigest()
+    key = cache.key(records=content, schema=str(SCHEMA), polars=pl.__version__)
+    if cache.get(key) is None:
+        with cache.put(key) as folder:
+            pl.DataFrame(records, schema=SCHEMA).sort("sample_id").write_parquet(folder / _RECORDS)
+    return cache.folder / key / _RECORDS
 
 
 def _by_kind(spans: Iterable[Span]) -> dict[str, int]:
