@@ -39,13 +39,13 @@ from pipeline.workers import Workers, cores
 MOST_WORKERS = 4
 """Each holds some 300 MB: more would not be bounded memory."""
 
-START_BYTES = 2**26
+START_BYTES, START_FILES = 2**26, 1_000
 """To be read before others are called in: they take a second to come."""
 
 SHARED_BYTES = 2**28
 """A file of lines from this size on is read by all workers at once."""
 
-BATCH_BYTES = 2**24
+BATCH_BYTES, BATCH_FILES = 2**24, 100
 """Smaller files are handed out together."""
 
 OUTCOME = "outcome.json"
@@ -85,7 +85,7 @@ def _key(file: File, ingest: Ingest, code: str) -> str:
 def _read(works: Sequence[Work], workers: Workers, progress: Progress) -> None:
     """Read files into the cache: large ones of lines together, the others side by side."""
     total = len(works)
-    if sum(work.file.stamp.size for work in works) >= START_BYTES:
+    if total >= START_FILES or sum(work.file.stamp.size for work in works) >= START_BYTES:
         workers.start()
     shared = [work for work in works if _is_shared(work)]
     done = 0
@@ -109,7 +109,7 @@ def _submitted(works: Sequence[Work], workers: Workers) -> Iterator[Future[int]]
     for work in sorted(works, key=lambda work: work.file.stamp.size, reverse=True):
         if _is_shared(work):
             continue
-        if batch and size + work.file.stamp.size > BATCH_BYTES:
+        if batch and (size + work.file.stamp.size > BATCH_BYTES or len(batch) == BATCH_FILES):
             yield workers.submit(shards.read_all, batch)
             batch, size = [], 0
         batch.append(work)
