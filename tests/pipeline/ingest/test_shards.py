@@ -48,13 +48,13 @@ def test_how_many_read_it_changes_no_byte(checkout: Checkout, monkeypatch: pytes
     put("small.jsonl", lines(40, 100, source="other") + b"{}\n")
     put("small.csv", b"input,target,task,task_type,language\nx,y,t,summarization,en\n")
     seen = []
-    for shared, files in ((2**40, 100), (2**20, 100), (2**40, 1)):
+    for shared, many in ((2**40, 100), (2**20, 100), (2**40, 1)):
         monkeypatch.setattr(stage, "START_BYTES", shared)
         monkeypatch.setattr(stage, "SHARED_BYTES", shared)
-        monkeypatch.setattr(stage, "START_FILES", files)
-        monkeypatch.setattr(stage, "BATCH_FILES", files)
+        monkeypatch.setattr(stage, "START_FILES", many)
+        monkeypatch.setattr(stage, "BATCH_FILES", many)
         monkeypatch.setattr(stage, "cores", lambda: 2)
-        monkeypatch.setenv("MOELORA_CACHE", str(checkout.root / f"cache-{shared}-{files}"))
+        monkeypatch.setenv("MOELORA_CACHE", str(checkout.root / f"cache-{shared}-{many}"))
         report = stage.run(Params.load(), Progress("ingest"))
         files = sorted([*paths.INGESTED.iterdir(), *paths.QUARANTINE.iterdir()])
         seen.append((report, {path: path.read_bytes() for path in files}))
