@@ -20,6 +20,7 @@ other languages stop the run, or pass as they are with deidentify.other_language
 import hashlib
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ from pipeline.deidentify.spans import Span
 from pipeline.deidentify.workers import Workers
 from pipeline.digests import value_digest
 from pipeline.errors import DataError, PipelineError
-from pipeline.files import link_or_copy, new_folder
+from pipeline.files import new_folder
 from pipeline.key import check_key_id, key_id, load
 from pipeline.params import Deidentify, Params
 from pipeline.records import CHOICE_TASK_TYPES, INGESTED_SCHEMA, INVENTORY_TASK_TYPES, RECORD_SCHEMA
@@ -394,7 +395,8 @@ def _write(rows: list[tuple[Searched, Texts]], key: bytes) -> None:
         )
     with new_folder(paths.DEIDENTIFIED) as folder:
         for path, of_shard in by_shard.items():
-            link_or_copy(_written(of_shard), folder / path.name)
+            # No link: DVC would put a copy in its place, file by file.
+            shutil.copyfile(_written(of_shard), folder / path.name)
 
 
 def _written(records: list[Row]) -> Path:
