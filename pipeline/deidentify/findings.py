@@ -226,7 +226,9 @@ def detect_chunk(chunk: Sequence[Document], min_score: float) -> list[list[Span]
 def detected(new: dict[Path, list[Document]], settings: Deidentify, workers: Workers) -> Iterator[Detected]:
     """Every chunk with its findings, in whatever order they are ready."""
     chunks = [(path, chunk) for path, texts in new.items() for chunk in _chunks(texts)]
-    if len(chunks) > 1:
+    characters = sum(len(document.text) for _, chunk in chunks for document in chunk)
+    # With less to do, processes would take longer to load the models than one takes to search.
+    if len(chunks) > 1 and characters >= CHUNK_CHARACTERS // 4:
         workers.start()
     # The longest first, so that no process is left alone with one at the end.
     chunks.sort(key=lambda item: -sum(len(document.text) for document in item[1]))
