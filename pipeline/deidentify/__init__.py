@@ -17,7 +17,10 @@ of one full run. Detection is for English, and by shapes, titles and labels for 
 other languages stop the run, or pass as they are with deidentify.other_languages: pass.
 """
 
+import hashlib
 import json
+import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +29,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from pipeline import paths, sample_data
+from pipeline.cache import Cache
 from pipeline.deidentify import audit, findings, rates
 from pipeline.deidentify.drawing import pseudonym
 from pipeline.deidentify.findings import Document, Findings
@@ -54,6 +58,8 @@ _SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "kind": pl.Strin
 SCHEMA = pl.Schema(dict(RECORD_SCHEMA) | {"shard": pl.String, "input_spans": _SPANS, "target_spans": _SPANS})
 """Columns of data/deidentified/<shard>.parquet."""
 
+_RECORDS = "records.parquet"
+
 Row = dict[str, Any]
 
 
@@ -80,16 +86,18 @@ def run(params: Params, progress: Progress) -> Report:
     key = load(path.stem for path in shards)
     check_key_id(key)
     passed = _other_languages(shards, settings)
-    searched = {path: frame.filter(_is_covered()) for path, frame in shards.items()}
+    searched = {path: [row for row in of_shard if _is_covered(row)] for path, of_shard in shards.items()}
     labelled = sample_data.labelled_documents(LABELLED_DOCUMENTS, sample_data.SEED)
-    labels = _labels(shards.values())
+    labels = _labels(row for of_shard in shards.values() for row in of_shard)
     depends_on = findings.depends_on(settings, key_id(key))
     with Workers(settings) as workers:
         found, in_labelled = findings.of_shards(
             searched, [document["text"] for document in labelled], settings, depends_on, workers, progress
         )
         rows = [
-            row for path, frame in shards.items() for row in _searched(path, frame, found[path], labels, key)
+            _searched(path, row, found[path], labels, key)
+            for path, of_shard in shards.items()
+            for row in of_shard
         ]
         texts = _replaced(rows, key, settings)
         reasons = [_quarantined(row.row, text) for row, text in zip(rows, texts, strict=True)]
@@ -139,37 +147,48 @@ def _check_validated() -> None:
         )
 
 
-def _read() -> dict[Path, pl.DataFrame]:
-    shards: dict[Path, pl.DataFrame] = {}
-    for path in sorted(paths.INGESTED.glob("*.parquet")):
-        try:
-            shards[path] = pl.read_parquet(path).select(list(INGESTED_SCHEMA)).sort("line")
-        except (pl.exceptions.PolarsError, OSError):
-            raise DataError(
-                f"ingested shard {path.stem} cannot be read or lacks columns: run ingest again"
-            ) from None
+def _read() -> dict[Path, list[Row]]:
+    """The records of each shard by line."""
+    shards: dict[Path, list[Row]] = {path: [] for path in sorted(paths.INGESTED.glob("*.parquet"))}
     if not shards:
         raise DataError(f"{paths.INGESTED} holds no shard: run ingest first, with files in {paths.INBOX}")
+    try:
+        records = _scan(list(shards)).collect()
+    except (pl.exceptions.PolarsError, OSError):
+        raise DataError(
+            f"ingested shard {_unreadable(shards)} cannot be read or lacks columns: run ingest again"
+        ) from None
+    for row in records.sort("shard", "line").iter_rows(named=True):
+        shards[paths.INGESTED / f"{row['shard']}.parquet"].append(row)
     return shards
 
 
-def _is_covered() -> pl.Expr:
-    languages = "|".join((*findings.ENGLISH, *findings.CHINESE))
-    return pl.col("language").str.to_lowercase().str.contains(rf"^(?:{languages})(?:-|$)")
+def _scan(shards: list[Path]) -> pl.LazyFrame:
+    # All at once: small shards cost as much as large ones where each is read alone.
+    return pl.scan_parquet(shards, glob=False, schema=INGESTED_SCHEMA, extra_columns="ignore")
 
 
-def _other_languages(shards: dict[Path, pl.DataFrame], settings: Deidentify) -> dict[str, int]:
+def _unreadable(shards: Iterable[Path]) -> str:
+    """The names of shards that cannot be read."""
+    names = []
+    for path in shards:
+        try:
+            _scan([path]).collect()
+        except (pl.exceptions.PolarsError, OSError):
+            names.append(path.stem)
+    return ", ".join(names)
+
+
+def _is_covered(row: Row) -> bool:
+    return findings.language(row) in (*findings.ENGLISH, *findings.CHINESE)
+
+
+def _other_languages(shards: dict[Path, list[Row]], settings: Deidentify) -> dict[str, int]:
     """Records by language that no detector covers; DataError where they are to be refused."""
     counts: Counter[str] = Counter()
     refused = []
-    for path, frame in shards.items():
-        # The first subtag alone: two or three letters that name nobody.
-        languages = (
-            frame.filter(~_is_covered())["language"]
-            .str.extract(r"^([A-Za-z]{2,3})(?:-|$)")
-            .fill_null("unknown")
-        )
-        of_shard = Counter(languages.str.to_lowercase().to_list())
+    for path, rows in shards.items():
+        of_shard = Counter(_named_language(row) for row in rows if not _is_covered(row))
         counts += of_shard
         refused += [
             f"shard {path.stem} has {count} in {language}" for language, count in sorted(of_shard.items())
@@ -183,56 +202,60 @@ def _other_languages(shards: dict[Path, pl.DataFrame], settings: Deidentify) -> 
     return dict(sorted(counts.items()))
 
 
-def _labels(shards: Iterable[pl.DataFrame]) -> dict[str, frozenset[str]]:
+def _named_language(row: Row) -> str:
+    """The first subtag alone: two or three letters that name nobody."""
+    subtag = re.fullmatch(r"([A-Za-z]{2,3})(?:-.*)?", row["language"] or "", re.DOTALL)
+    return subtag[1].lower() if subtag else "unknown"
+
+
+def _labels(rows: Iterable[Row]) -> dict[str, frozenset[str]]:
     """By task, what is a label of its inventory, whatever it looks like: "Problem" is no place.
 
     These are choices in several groups: all of the task's, or LABEL_GROUPS and more.
     """
     seen: dict[str, dict[str, set[str]]] = {}
-    rows: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     labelled: Counter[tuple[str, str]] = Counter()
-    for frame in shards:
-        for row in frame.filter(pl.col("task_type").is_in(INVENTORY_TASK_TYPES)).iter_rows(named=True):
-            task, group = row["task"], _group(row)
-            rows[task] += 1
-            for choice in set(row["answer_choices"] or ()):
-                labelled[task, choice] += 1
-                seen.setdefault(task, {}).setdefault(choice, set()).add(group)
+    for row in rows:
+        if row["task_type"] not in INVENTORY_TASK_TYPES:
+            continue
+        task, group = row["task"], _group(row)
+        counts[task] += 1
+        for choice in set(row["answer_choices"] or ()):
+            labelled[task, choice] += 1
+            seen.setdefault(task, {}).setdefault(choice, set()).add(group)
     return {
         task: frozenset(
             choice
             for choice, groups in of_task.items()
-            if len(groups) >= LABEL_GROUPS or (len(groups) > 1 and labelled[task, choice] == rows[task])
+            if len(groups) >= LABEL_GROUPS or (len(groups) > 1 and labelled[task, choice] == counts[task])
         )
         for task, of_task in seen.items()
     }
 
 
 def _searched(
-    path: Path, frame: pl.DataFrame, found: Findings, labels: dict[str, frozenset[str]], key: bytes
-) -> list[Searched]:
-    rows = []
-    covered = frame.select(_is_covered().alias("covered"))["covered"]
-    for row, searchable in zip(frame.iter_rows(named=True), covered, strict=True):
-        texts = [document for field in findings.documents(row).values() for document in field]
-        inventory: frozenset[str] = frozenset()
-        if row["task_type"] in INVENTORY_TASK_TYPES:
-            inventory = labels.get(row["task"], frozenset()).intersection(row["answer_choices"] or ())
-        spans = [
-            [
-                span
-                for span in found[text]
-                # What has the shape of an id or a contact is one, even as a label.
-                if span.kind not in ("NAME", "LOCATION", "FACILITY")
-                or text.text[span.start : span.end] not in inventory
-            ]
-            if searchable
-            else []
-            for text in texts
+    path: Path, row: Row, found: Findings, labels: dict[str, frozenset[str]], key: bytes
+) -> Searched:
+    texts = [document for field in findings.documents(row).values() for document in field]
+    inventory: frozenset[str] = frozenset()
+    if row["task_type"] in INVENTORY_TASK_TYPES:
+        inventory = labels.get(row["task"], frozenset()).intersection(row["answer_choices"] or ())
+    searchable = _is_covered(row)
+    spans = [
+        [
+            span
+            for span in found[text]
+            # What has the shape of an id or a contact is one, even as a label.
+            if span.kind not in ("NAME", "LOCATION", "FACILITY")
+            or text.text[span.start : span.end] not in inventory
         ]
-        identity = pseudonym(key, "sample_id", row["source"], row["sample_id"])
-        rows.append(Searched(path, row, identity, texts, spans))
-    return rows
+        if searchable
+        else []
+        for text in texts
+    ]
+    identity = pseudonym(key, "sample_id", row["source"], row["sample_id"])
+    return Searched(path, row, identity, texts, spans)
 
 
 class Texts(NamedTuple):
@@ -273,9 +296,9 @@ def _replaced(rows: list[Searched], key: bytes, settings: Deidentify) -> list[Te
         for number in members:
             row = rows[number]
             texts = [document.text for document in row.documents]
-            if surrogates is None or not _is_searched(row):
+            if surrogates is None or not _is_covered(row.row):
                 untouched = [Replaced(text, [], []) for text in texts]
-                result[number] = Texts(untouched, texts if _is_searched(row) else [], Counter())
+                result[number] = Texts(untouched, texts if _is_covered(row.row) else [], Counter())
                 continue
             try:
                 replaced = surrogates.replace(texts, row.spans)
@@ -328,10 +351,6 @@ def _quarantined(row: Row, texts: Texts) -> str | None:
     return None
 
 
-def _is_searched(row: Searched) -> bool:
-    return findings.language(row.row) in (*findings.ENGLISH, *findings.CHINESE)
-
-
 def _own_numbers(rows: list[Searched], members: list[int]) -> set[tuple[str, str]]:
     """Long numbers of a group's own ids that its texts repeat: record numbers, whatever surrounds them."""
     runs = {
@@ -376,7 +395,20 @@ def _write(rows: list[tuple[Searched, Texts]], key: bytes) -> None:
         )
     with new_folder(paths.DEIDENTIFIED) as folder:
         for path, of_shard in by_shard.items():
-            pl.DataFrame(of_shard, schema=SCHEMA).sort("sample_id").write_parquet(folder / path.name)
+            # No link: DVC would put a copy in its place, file by file.
+            shutil.copyfile(_written(of_shard), folder / path.name)
+
+
+def _written(records: list[Row]) -> Path:
+    """The file of a shard's records: written where the cache does not hold it, for of many shards that
+    takes longer than all else."""
+    cache = Cache("deidentify")
+    content = hashlib.sha256(json.dumps(records).encode()).hexdigest()
+    key = cache.key(records=content, schema=str(SCHEMA), polars=pl.__version__)
+    if cache.get(key) is None:
+        with cache.put(key) as folder:
+            pl.DataFrame(records, schema=SCHEMA).sort("sample_id").write_parquet(folder / _RECORDS)
+    return cache.folder / key / _RECORDS
 
 
 def _by_kind(spans: Iterable[Span]) -> dict[str, int]:

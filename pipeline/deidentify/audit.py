@@ -30,6 +30,8 @@ from pipeline.digests import code_digest, value_digest
 _MONTHS = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 LOOKED_AT = 50_000
 """Characters of a sample of the output that the models read in full: about four seconds' work."""
+MANY = 1_000
+"""Texts from which on a sample has 256 parts: few new ones among so many would change each of 16."""
 SHAPES = {
     "EMAIL": r"[\w.+-]+@[\w-]+\.[A-Za-z]{2,}",
     "PHONE": r"\b\d{3}[-. )]{1,2}\d{3}[-. ]\d{4}\b|(?:^|[^\w.])1[3-9]\d{9}(?:\D|$)",
@@ -103,9 +105,10 @@ class SecondLook:
     ) -> None:
         self._chosen = list(_first(texts))
         parts: dict[str, list[str]] = {}
+        digits = 1 if len(self._chosen) < MANY else 2
         for text in self._chosen:
             # By content, so that a new text changes one part and moves none to another.
-            parts.setdefault(value_digest(text)[0], []).append(text)
+            parts.setdefault(value_digest(text)[:digits], []).append(text)
         self._cache = Cache("deidentify")
         audit = code_digest([Path(__file__)])
         keyed = {

@@ -11,8 +11,6 @@ from concurrent.futures import Future, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-import polars as pl
-
 from pipeline.cache import Cache
 from pipeline.deidentify.spans import Span
 from pipeline.deidentify.workers import Workers, result
@@ -91,7 +89,7 @@ def depends_on(settings: Deidentify, key_id: str) -> dict[str, object]:
     }
 
 
-def documents(row: dict[str, object]) -> dict[str, list[Document]]:
+def documents(row: Mapping[str, object]) -> dict[str, list[Document]]:
     """The documents of a record by field.
 
     Choices are labels, and so are targets that choices or the input spell out.
@@ -109,13 +107,13 @@ def documents(row: dict[str, object]) -> dict[str, list[Document]]:
     }
 
 
-def language(row: dict[str, object]) -> str:
+def language(row: Mapping[str, object]) -> str:
     """The language alone: a script or region may be a name as well ("en-Jane")."""
     return str(row["language"]).lower().split("-")[0]
 
 
 def of_shards(
-    shards: dict[Path, pl.DataFrame],
+    shards: Mapping[Path, Sequence[Mapping[str, object]]],
     labelled: Sequence[str],
     settings: Deidentify,
     depends_on: Mapping[str, object],
@@ -130,12 +128,9 @@ def of_shards(
     """
     wanted = {_LABELLED: _ordered(Document(text, False) for text in labelled)}
     keys = {_LABELLED: Cache.key(labelled=value_digest(list(labelled)), **depends_on)}
-    for path, frame in shards.items():
+    for path, rows in shards.items():
         wanted[path] = _ordered(
-            document
-            for row in frame.iter_rows(named=True)
-            for field in documents(row).values()
-            for document in field
+            document for row in rows for field in documents(row).values() for document in field
         )
         keys[path] = Cache.key(shard=file_digest(path), **depends_on)
     cache = Cache("deidentify")
@@ -177,14 +172,12 @@ def _read(entry: Path) -> list[list[Span]]:
     return [[Span(*span) for span in spans] for spans in json.loads((entry / "findings.json").read_text())]
 
 
-def _failed(path: Path, frame: pl.DataFrame | None, document: Document, error: str) -> PipelineError:
-    if frame is None:
+def _failed(
+    path: Path, rows: Sequence[Mapping[str, object]] | None, document: Document, error: str
+) -> PipelineError:
+    if rows is None:
         return PipelineError(f"deidentify: detection failed with {error} on a generated document")
-    line = next(
-        row["line"]
-        for row in frame.iter_rows(named=True)
-        if any(document in field for field in documents(row).values())
-    )
+    line = next(row["line"] for row in rows if any(document in field for field in documents(row).values()))
     return PipelineError(
         f"deidentify: shard {path.stem}, line {line}: detection failed with {error}; "
         "remove or correct the row"
@@ -233,7 +226,9 @@ def detect_chunk(chunk: Sequence[Document], min_score: float) -> list[list[Span]
 def detected(new: dict[Path, list[Document]], settings: Deidentify, workers: Workers) -> Iterator[Detected]:
     """Every chunk with its findings, in whatever order they are ready."""
     chunks = [(path, chunk) for path, texts in new.items() for chunk in _chunks(texts)]
-    if len(chunks) > 1:
+    characters = sum(len(document.text) for _, chunk in chunks for document in chunk)
+    # With less to do, processes would take longer to load the models than one takes to search.
+    if len(chunks) > 1 and characters >= CHUNK_CHARACTERS // 4:
         workers.start()
     # The longest first, so that no process is left alone with one at the end.
     chunks.sort(key=lambda item: -sum(len(document.text) for document in item[1]))

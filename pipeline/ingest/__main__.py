@@ -4,8 +4,8 @@
 
 Reads data/inbox (see formats; plain, .gz, .zst). Writes data/ingested/<shard>.parquet,
 one for each distinct file, named by the first 16 hex digits of its SHA-256; rows that cannot
-be used to data/quarantine/<shard>.parquet with line, field, reason and raw text; and
-reports/ingest.json. Neither the order nor the names of arriving files change a byte.
+be used to data/quarantine/<shard>.parquet, where there are any, with line, field, reason and raw
+text; and reports/ingest.json. Neither the order nor the names of arriving files change a byte.
 
 A file is hashed once, parsed once, and its shard kept in the cache by content, code and field
 mapping; what is written are links to the cache. Memory is bounded, whatever the size of a file or
@@ -39,13 +39,13 @@ from pipeline.workers import Workers, cores
 MOST_WORKERS = 4
 """Each holds some 300 MB: more would not be bounded memory."""
 
-START_BYTES = 2**26
+START_BYTES, START_FILES = 2**26, 1_000
 """To be read before others are called in: they take a second to come."""
 
 SHARED_BYTES = 2**28
 """A file of lines from this size on is read by all workers at once."""
 
-BATCH_BYTES = 2**24
+BATCH_BYTES, BATCH_FILES = 2**24, 100
 """Smaller files are handed out together."""
 
 OUTCOME = "outcome.json"
@@ -85,7 +85,7 @@ def _key(file: File, ingest: Ingest, code: str) -> str:
 def _read(works: Sequence[Work], workers: Workers, progress: Progress) -> None:
     """Read files into the cache: large ones of lines together, the others side by side."""
     total = len(works)
-    if sum(work.file.stamp.size for work in works) >= START_BYTES:
+    if total >= START_FILES or sum(work.file.stamp.size for work in works) >= START_BYTES:
         workers.start()
     shared = [work for work in works if _is_shared(work)]
     done = 0
@@ -109,7 +109,7 @@ def _submitted(works: Sequence[Work], workers: Workers) -> Iterator[Future[int]]
     for work in sorted(works, key=lambda work: work.file.stamp.size, reverse=True):
         if _is_shared(work):
             continue
-        if batch and size + work.file.stamp.size > BATCH_BYTES:
+        if batch and (size + work.file.stamp.size > BATCH_BYTES or len(batch) == BATCH_FILES):
             yield workers.submit(shards.read_all, batch)
             batch, size = [], 0
         batch.append(work)
@@ -160,13 +160,14 @@ def _kept(parsed: Sequence[Shard], chosen: Selection, workers: Workers) -> dict[
 
 
 def _write(parsed: Sequence[Shard], entries: dict[str, str]) -> None:
-    """Link the records that stay, and all of quarantine."""
+    """Link the records that stay, and what is in quarantine: DVC asks after each file in every run."""
     folder = Cache("ingest").folder
     with new_folder(paths.INGESTED, 0o700) as ingested, new_folder(paths.QUARANTINE, 0o700) as quarantine:
         for shard in parsed:
             name = f"{shard.file.digest}.parquet"
             link_or_copy(folder / entries[shard.file.digest] / shards.RECORDS, ingested / name)
-            link_or_copy(shard.entry / shards.QUARANTINE, quarantine / name)
+            if shard.facts["quarantine"]:
+                link_or_copy(shard.entry / shards.QUARANTINE, quarantine / name)
 
 
 def _report(parsed: Sequence[Shard], ignored: int, chosen: Selection) -> Report:

@@ -18,6 +18,7 @@ from polars.testing import assert_frame_equal
 from pipeline import paths
 from pipeline.errors import DataError, ParamsError
 from pipeline.ingest.__main__ import run
+from pipeline.ingest.rows import QUARANTINE_SCHEMA
 from pipeline.params import Params
 from pipeline.records import INGESTED_SCHEMA
 from pipeline.stage import Progress, Report
@@ -78,16 +79,17 @@ def ingest() -> tuple[Report, dict[str, int]]:
     return report, progress.state["work"]
 
 
-def folder(path: Path) -> pl.DataFrame:
-    return pl.concat(pl.read_parquet(file) for file in sorted(path.glob("*.parquet")))
+def folder(path: Path, schema: pl.Schema) -> pl.DataFrame:
+    shards = (pl.read_parquet(file) for file in sorted(path.glob("*.parquet")))
+    return pl.concat([schema.to_frame(), *shards])
 
 
 def ingested() -> pl.DataFrame:
-    return folder(paths.INGESTED).sort("shard", "line")
+    return folder(paths.INGESTED, INGESTED_SCHEMA).sort("shard", "line")
 
 
 def quarantine() -> pl.DataFrame:
-    return folder(paths.QUARANTINE)
+    return folder(paths.QUARANTINE, QUARANTINE_SCHEMA)
 
 
 def faults() -> list[tuple[int, str, str]]:
@@ -110,6 +112,15 @@ def test_a_record_arrives_as_it_is(checkout: Checkout) -> None:
     assert paths.QUARANTINE.stat().st_mode & 0o777 == 0o700
     assert report["files"] == {"read": 1, "ignored": 0}
     assert work == {"shards_parsed": 1, "shards_reused": 0}
+
+
+def test_only_shards_with_bad_rows_have_a_file_in_quarantine(checkout: Checkout) -> None:
+    put("good.jsonl", jsonl(record()))
+    assert ingest()[0]["rows"]["quarantined"] == 0
+    assert list(paths.QUARANTINE.iterdir()) == []
+    put("bad.jsonl", jsonl(record(sample_id="s2", input="b"), record(input="")))
+    bad = next(shard for shard in ingest()[0]["shards"] if shard["quarantined"])
+    assert [path.stem for path in paths.QUARANTINE.iterdir()] == [bad["shard"]]
 
 
 BAD_ROWS = [

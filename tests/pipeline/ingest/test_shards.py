@@ -48,15 +48,17 @@ def test_how_many_read_it_changes_no_byte(checkout: Checkout, monkeypatch: pytes
     put("small.jsonl", lines(40, 100, source="other") + b"{}\n")
     put("small.csv", b"input,target,task,task_type,language\nx,y,t,summarization,en\n")
     seen = []
-    for shared in (2**40, 2**20):
+    for shared, many in ((2**40, 100), (2**20, 100), (2**40, 1)):
         monkeypatch.setattr(stage, "START_BYTES", shared)
         monkeypatch.setattr(stage, "SHARED_BYTES", shared)
+        monkeypatch.setattr(stage, "START_FILES", many)
+        monkeypatch.setattr(stage, "BATCH_FILES", many)
         monkeypatch.setattr(stage, "cores", lambda: 2)
-        monkeypatch.setenv("MOELORA_CACHE", str(checkout.root / f"cache{shared}"))
+        monkeypatch.setenv("MOELORA_CACHE", str(checkout.root / f"cache-{shared}-{many}"))
         report = stage.run(Params.load(), Progress("ingest"))
         files = sorted([*paths.INGESTED.iterdir(), *paths.QUARANTINE.iterdir()])
         seen.append((report, {path: path.read_bytes() for path in files}))
-    assert seen[0] == seen[1]
+    assert seen[0] == seen[1] == seen[2]
     assert seen[0][0]["rows"] == {
         "in": 393,
         "out": 391,
