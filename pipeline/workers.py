@@ -95,20 +95,30 @@ def _result(future: "Future[R]") -> R:
         raise PipelineError("a process was killed, perhaps for want of memory: run again") from None
 
 
+START = {
+    "POLARS_MAX_THREADS": "1",
+    # glibc gives buffers of some MiB back and asks for them again: a twentieth of the time goes to that.
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**26),
+}
+"""Environment that is read when a process starts or imports, before any code of ours runs."""
+
+
 @contextlib.contextmanager
 def processes(count: int) -> Iterator[Executor]:
     """That many processes, each with one thread, that say nothing and do not outlive this one."""
-    before = os.environ.get("POLARS_MAX_THREADS")
-    os.environ["POLARS_MAX_THREADS"] = "1"  # read when polars is imported, before any code of ours runs
+    before = {name: os.environ.get(name) for name in START}
+    os.environ.update(START)
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_process, (os.getpid(),))
     try:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        if before is None:
-            del os.environ["POLARS_MAX_THREADS"]
-        else:
-            os.environ["POLARS_MAX_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _start_process(parent: int) -> None:

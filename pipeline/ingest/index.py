@@ -62,10 +62,11 @@ class Index:
                 found[path] = seen
             else:
                 unknown[path] = stamp
+        largest_first = sorted(unknown, key=lambda path: unknown[path].size, reverse=True)
         # Threads: hashing a block of a file leaves the interpreter to others.
         with ThreadPoolExecutor(cores()) as threads:
-            for (path, stamp), digest in zip(unknown.items(), threads.map(file_digest, unknown), strict=True):
-                found[path] = Seen(stamp, digest)
+            for path, digest in zip(largest_first, threads.map(file_digest, largest_first), strict=True):
+                found[path] = Seen(unknown[path], digest)
         self.hashed += len(unknown)
         settled = {
             self._name(path): seen

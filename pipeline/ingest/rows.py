@@ -23,12 +23,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import polars as pl
 
 from pipeline.ingest.formats import FIELD, LINE, REASON, Rows, text_fault
-from pipeline.ingest.keys import Keys
+from pipeline.ingest.keys import Keys, distinct
 from pipeline.params import Source
 from pipeline.records import (
     CHOICE_TASK_TYPES,
@@ -75,10 +74,8 @@ REST = [
     "task_label",
 ]
 
-HASHES = 2
-"""Hashes of 64 bits (xxh3, as polars has it) that tell whether two rows are equal: a hundredth of the
-time of SHA-256. Of two duplicates another may stay with another version of polars; nothing else is
-decided by them."""
+SHARED = ("task", "task_type", "answer_choices", "language", "source", "split")
+"""Fields that many rows have alike: they are read and checked once for all of these."""
 
 
 @dataclass(frozen=True)
@@ -139,74 +136,70 @@ def check(rows: Rows, shard: str, source: Source | None) -> Checked:
 
 
 def _fields(frame: pl.DataFrame, source: Source | None) -> pl.DataFrame:
-    """The fields of records, spelt as the pipeline spells them."""
-    defaults = source.defaults if source else {}
-    required = ("input", "target")
+    """The fields of records, spelt as the pipeline spells them; and what ``_shared`` adds."""
+    names = field_names(source)
+    alike = frame.select(*dict.fromkeys(name for field in SHARED for name in names[field]))
+    first, which = distinct(alike)
+    shared = _shared(alike[first], source)
+    own = (_value(frame, field, source) for field in RECORD_SCHEMA if field not in SHARED)
+    fields = frame.select(LINE, REASON, FIELD, *own).hstack(shared[which])
+    if shared["guessed"].any():
+        is_chinese = pl.col("input").str.contains(r"\p{Han}")
+        by_script = pl.when(is_chinese).then(pl.lit("zh")).otherwise(pl.lit("en"))
+        fields = fields.with_columns(language=pl.when("guessed").then(by_script).otherwise("language"))
+    return fields
 
-    def value(field: str, names: Sequence[str]) -> pl.Expr:
-        given = [name for name in names if frame[name].null_count() < frame.height]
-        values = (pl.col(name) if field in required else _blank_to_null(name) for name in given)
-        return pl.coalesce(*values, pl.lit(defaults.get(field), pl.String)).alias(field)
 
+def _value(frame: pl.DataFrame, field: str, source: Source | None) -> pl.Expr:
+    given = [name for name in field_names(source)[field] if _is_given(frame, name)]
+    values = (pl.col(name) if field in ("input", "target") else _blank_to_null(name) for name in given)
+    default = source.defaults.get(field) if source else None
+    return pl.coalesce(*values, pl.lit(default, pl.String)).alias(field)
+
+
+def _is_given(frame: pl.DataFrame, name: str) -> bool:
+    return frame[name].null_count() < frame.height
+
+
+def _shared(frame: pl.DataFrame, source: Source | None) -> pl.DataFrame:
+    """The fields SHARED of rows, which rows are ``promptcblue``, and of which the language is to be
+    ``guessed``; ``fault``: the first thing wrong with them, or ``later_fault``, of less weight than what
+    is wrong with the target."""
     fields = frame.select(
-        LINE,
-        REASON,
-        FIELD,
-        *(value(field, names) for field, names in field_names(source).items()),
+        *(_value(frame, field, source) for field in SHARED),
         promptcblue=pl.col("task_dataset").is_not_null(),
     )
     task, language = pl.col("task").str.to_lowercase(), pl.col("language")
-    found = (
-        fields.lazy()
-        .join(_choice_lists(fields), on="answer_choices", how="left", maintain_order="left")
-        .drop("answer_choices")
-        .rename({"choices": "answer_choices"})
-        .with_columns(
-            task.alias("task"),
-            pl.col("task").alias("task_label"),
-            pl.col("bad_choices").fill_null(False),
-            pl.col("task_type").str.to_lowercase().replace(PROMPTCBLUE_TYPES),
-            language.str.replace(r"^[A-Za-z]*", language.str.extract("^([A-Za-z]*)").str.to_lowercase()),
-            guessed=language.is_null() & pl.col("promptcblue"),
-        )
-        .collect()
-    )
-    return _as_promptcblue(found) if found["promptcblue"].any() else found
-
-
-def _as_promptcblue(frame: pl.DataFrame) -> pl.DataFrame:
-    """With the language, and the choice of none, that PromptCBLUE leaves unsaid."""
-    is_open = pl.col("promptcblue") & pl.col("task").is_in(PROMPTCBLUE_OPEN_TASKS)
+    subtag = language.str.extract("^([A-Za-z]*)").str.to_lowercase()
+    is_open = pl.col("promptcblue") & task.is_in(PROMPTCBLUE_OPEN_TASKS)
     with_none = pl.concat_list("answer_choices", pl.lit(PROMPTCBLUE_NONE)).list.unique(maintain_order=True)
-    by_script = pl.when(pl.col("input").str.contains(r"\p{Han}")).then(pl.lit("zh")).otherwise(pl.lit("en"))
-    return frame.with_columns(
-        language=pl.when("guessed").then(by_script).otherwise("language"),
+    spelt = fields.with_columns(_choice_lists(fields["answer_choices"])).with_columns(
+        task.alias("task"),
+        pl.col("task").alias("task_label"),
+        pl.col("task_type").str.to_lowercase().replace(PROMPTCBLUE_TYPES),
+        language.str.replace(r"^[A-Za-z]*", subtag),
         answer_choices=pl.when(is_open).then(with_none).otherwise("answer_choices"),
+        guessed=language.is_null() & pl.col("promptcblue"),
     )
+    return spelt.with_columns(fault=_first(SHARED_FAULTS), later_fault=_first(LATER_FAULTS))
 
 
 def _blank_to_null(name: str) -> pl.Expr:
     return pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name))
 
 
-def _choice_lists(fields: pl.DataFrame) -> pl.LazyFrame:
-    """By the JSON of ``answer_choices``: ``choices``, a list without repeats, ``choices_text``, all of it
-    in one, and ``bad_choices`` where it is no list."""
-    texts = fields["answer_choices"].drop_nulls().unique(maintain_order=True).to_list()
-    lists = [_choices(text) for text in texts]
-    return pl.LazyFrame(
+def _choice_lists(texts: pl.Series) -> pl.DataFrame:
+    """Of the JSON of ``answer_choices``: these as a list without repeats, ``choices_text``, all of it in
+    one, and ``bad_choices`` where it is no list."""
+    lists = [None if text is None else _choices(text) for text in texts]
+    joined = ["\0".join(choices or ()) for choices in lists]
+    given = texts.is_not_null()
+    return pl.DataFrame(
         {
-            "answer_choices": texts,
-            "choices": [choices or None for choices in lists],
-            "choices_text": ["\0".join(choices or ()) for choices in lists],
-            "bad_choices": [choices is None for choices in lists],
-        },
-        schema={
-            "answer_choices": pl.String,
-            "choices": pl.List(pl.String),
-            "choices_text": pl.String,
-            "bad_choices": pl.Boolean,
-        },
+            "answer_choices": pl.Series([choices or None for choices in lists], dtype=pl.List(pl.String)),
+            "choices_text": pl.Series(joined, dtype=pl.String).set(~given, None),
+            "bad_choices": given & pl.Series([choices is None for choices in lists], dtype=pl.Boolean),
+        }
     )
 
 
@@ -229,7 +222,7 @@ def _choices(text: str) -> list[str] | None:
 
 def _faults(frame: pl.DataFrame, names: dict[str, tuple[str, ...]]) -> pl.DataFrame:
     """``frame`` with ``fault``: "field reason" of the first thing wrong with a row, or null."""
-    wrong = _first_wrong()
+    wrong = pl.coalesce(_first(TEXT_FAULTS), "fault", _first(TARGET_FAULTS), "later_fault")
     if frame[REASON].null_count() < frame.height:
         fields = {name: field for field in reversed(names) for name in reversed(names[field])}
         named = pl.concat_str(pl.col(FIELD).replace(fields), pl.col(REASON), separator=" ")
@@ -237,52 +230,60 @@ def _faults(frame: pl.DataFrame, names: dict[str, tuple[str, ...]]) -> pl.DataFr
     return frame.with_columns(fault=wrong)
 
 
-@cache
-def _first_wrong() -> pl.Expr:
-    col = pl.col
-    is_choice = col("task_type").is_in(CHOICE_TASK_TYPES)
-    checks: list[tuple[str, str, pl.Expr]] = [
-        ("input", "missing_input", col("input").is_null()),
-        ("input", "empty", col("input").str.strip_chars() == ""),
-        ("target", "missing_target", col("target").is_null()),
-        ("target", "empty", col("target").str.strip_chars() == ""),
-        ("task", "missing_task", col("task").is_null()),
-        ("task", "bad_task_name", ~col("task").str.contains(_whole(TASK_NAME.pattern))),
-        ("task_type", "unknown_task_type", ~col("task_type").is_in(TASK_TYPES).fill_null(False)),
-        ("answer_choices", "bad_answer_choices", col("bad_choices")),
-        (
-            "answer_choices",
-            "bad_answer_choices",
-            is_choice & ~(col("answer_choices").list.len() > 1).fill_null(False),
-        ),
-        ("target", "target_not_in_choices", is_choice & ~col("answer_choices").list.contains(col("target"))),
-        ("split", "bad_split", ~col("split").is_in(SPLITS)),
-        ("language", "missing_language", col("language").is_null()),
-        ("language", "bad_language", ~col("language").str.contains(_whole(LANGUAGE_TAG.pattern))),
-    ]
-    found = (pl.when(wrong).then(pl.lit(f"{field} {reason}")) for field, reason, wrong in checks)
-    return pl.coalesce(*found)
-
-
 def _whole(pattern: str) -> str:
     return rf"\A(?:{pattern})\z"
 
 
+def _is_blank(name: str) -> pl.Expr:
+    # Of a text that begins with a visible character no more is looked at.
+    unsure = ~pl.col(name).is_between(pl.lit("!"), pl.lit("~"))
+    return pl.when(unsure).then(name).str.strip_chars() == ""
+
+
+_IS_CHOICE = pl.col("task_type").is_in(CHOICE_TASK_TYPES)
+_LISTED = pl.col("answer_choices").list
+
+TEXT_FAULTS = {
+    ("input", "missing_input"): pl.col("input").is_null(),
+    ("input", "empty"): _is_blank("input"),
+    ("target", "missing_target"): pl.col("target").is_null(),
+    ("target", "empty"): _is_blank("target"),
+}
+SHARED_FAULTS = {
+    ("task", "missing_task"): pl.col("task").is_null(),
+    ("task", "bad_task_name"): ~pl.col("task").str.contains(_whole(TASK_NAME.pattern)),
+    ("task_type", "unknown_task_type"): ~pl.col("task_type").is_in(TASK_TYPES).fill_null(False),
+    ("answer_choices", "bad_answer_choices"): pl.col("bad_choices")
+    | (_IS_CHOICE & ~(_LISTED.len() > 1).fill_null(False)),
+}
+TARGET_FAULTS = {("target", "target_not_in_choices"): _IS_CHOICE & ~_LISTED.contains(pl.col("target"))}
+LATER_FAULTS = {
+    ("split", "bad_split"): ~pl.col("split").is_in(SPLITS),
+    ("language", "missing_language"): pl.col("language").is_null() & ~pl.col("guessed"),
+    ("language", "bad_language"): ~pl.col("language").str.contains(_whole(LANGUAGE_TAG.pattern)),
+}
+
+
+def _first(faults: dict[tuple[str, str], pl.Expr]) -> pl.Expr:
+    return pl.coalesce(pl.when(wrong).then(pl.lit(" ".join(fault))) for fault, wrong in faults.items())
+
+
 def _without_duplicates(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Of rows that are the same the one of the smallest content, or the first (as selection does); and
-    the hashes of these rows: u64 columns ``same`` and ``content``, HASHES of each."""
-    values = {"same": SAME, "content": [*SAME, *REST]}
+    the hashes of these rows: u64 columns ``same0``, ``same1``, ``content``.
+
+    They are polars' own, a hundredth of the time of SHA-256. Two tell whether rows are the same. One, of
+    the content, only which of them stays: with another version of polars it may be another.
+    """
     hashes = frame.select(
-        pl.struct(columns).hash(seed).alias(f"{name}{seed}")
-        for name, columns in values.items()
-        for seed in range(HASHES)
+        *(pl.struct(pl.col(SAME).hash(seed)).hash(seed).alias(f"same{seed}") for seed in range(2)),
+        pl.struct(*SAME, *REST).hash(0).alias("content"),
     )
-    same = [f"same{seed}" for seed in range(HASHES)]
-    if hashes["same0"].n_unique() == hashes.height:
-        return frame, hashes
-    ordered = hashes.with_row_index("row").sort(hashes.columns, maintain_order=True)
-    kept = ordered.unique(same, keep="first", maintain_order=True)["row"].sort()
-    return frame[kept], hashes[kept]
+    twice = hashes["same0"].is_duplicated()
+    ordered = hashes.with_row_index("row").filter(twice).sort(hashes.columns, maintain_order=True)
+    kept = ordered.unique(["same0", "same1"], keep="first", maintain_order=True)["row"]
+    stay = (~twice).scatter(kept, True)
+    return frame.filter(stay), hashes.filter(stay)
 
 
 def _identities(frame: pl.DataFrame) -> pl.Series:
@@ -306,7 +307,7 @@ def _digests(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
 
 def _groups(frame: pl.DataFrame, identities: pl.Series) -> pl.Series:
     """The digest of each row's group, or its identity where it has none."""
-    named = frame.select("group_id").drop_nulls().unique()
-    named = named.with_columns(digest=_digests(named, ["group_id"]))
-    joined = frame.select("group_id").join(named, on="group_id", how="left", maintain_order="left")
-    return joined.select(pl.coalesce("digest", identities)).to_series()
+    groups = frame.select("group_id")
+    first, which = distinct(groups)
+    digests = _digests(groups[first], ["group_id"])[which]
+    return identities.zip_with(frame["group_id"].is_null(), digests)

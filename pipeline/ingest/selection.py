@@ -82,7 +82,7 @@ def _repeated(shards: Sequence[Shard], bits: int, part: int) -> Numbers:
         found.append(keys[at])
     number, keys = np.concatenate(numbers), np.concatenate(found)
     same, content = keys["same"], keys["content"]
-    order = np.lexsort((number, content[:, 1], content[:, 0], same[:, 1], same[:, 0]))
+    order = np.lexsort((number, content, same[:, 1], same[:, 0]))
     same, number = same[order], number[order]
     leave: Numbers = number[1:][(same[1:] == same[:-1]).all(axis=1)]
     return leave

@@ -35,6 +35,8 @@ from pipeline.ingest.formats.lines import Lines
 RAW_CONTROL = re.compile(r"[\x00-\x1f]")
 MARK = codecs.BOM_UTF8
 NESTING = r"[\[{]"
+GIVEN = r"\s*[^n\s]"
+"""A value that is not null."""
 UNUSUAL = [r"\u", r"\b", "&amp;", "\0"]
 """Where ASCII text holds none of these, there is nothing that ``repair`` could change, and no NUL."""
 LONG_NUMBER = 18
@@ -71,21 +73,14 @@ def _plain(data: bytes, first: int, ask: Ask) -> Rows | None:
         return None
     if values.height != len(texts):
         return None
-    text = pl.col("text").str
-    longest, most_marks, odd = (
-        texts.to_frame("text")
-        .select(
-            longest=text.len_bytes().max(),
-            most_marks=text.count_matches(NESTING).max(),
-            odd=text.contains_any(UNUSUAL).any(),
-        )
-        .row(0)
-    )
     values = _with_paths(values, ask)
+    odd = texts.str.contains_any(UNUSUAL).any()
+    marks = texts.str.count_matches(NESTING)
+    unsure = _may_be_suspect(values, texts, marks, ask) | odd
     if (
-        longest > ask.limits.row_bytes
-        or most_marks > ask.limits.depth
-        or _suspects(values, texts, ask, odd).any()
+        bool((texts.str.len_bytes() > ask.limits.row_bytes).any())
+        or bool((marks > ask.limits.depth).any())
+        or _suspects(values.filter(unsure), texts.filter(unsure), ask, odd).any()
     ):
         return None
     return _rows(
@@ -276,7 +271,7 @@ def _suspects(frame: pl.DataFrame, texts: pl.Series, ask: Ask, escapes: bool = T
     if escapes:
         nested = nested | text.contains("\0", literal=True)
     names = "|".join(re.escape(name) for name in ask.wanted)
-    given = pl.col("#text").str.count_matches(rf'"(?:{names})"\s*:\s*[^n\s]')
+    given = pl.col("#text").str.count_matches(rf'"(?:{names})"\s*:{GIVEN}')
     return (
         frame.with_columns(texts.alias("#text"))
         .select(
@@ -285,6 +280,15 @@ def _suspects(frame: pl.DataFrame, texts: pl.Series, ask: Ask, escapes: bool = T
         )
         .to_series()
     )
+
+
+def _may_be_suspect(values: pl.DataFrame, texts: pl.Series, marks: pl.Series, ask: Ask) -> pl.Series:
+    """All rows that ``_suspects`` finds in texts without escapes, and others, in half its time: an object
+    needs one mark and each list one more, and each value a colon."""
+    given = pl.sum_horizontal(pl.col(ask.wanted).is_not_null())
+    needed = pl.sum_horizontal(pl.lit(1), *(pl.col(name).str.starts_with("[") for name in ask.lists))
+    colons = texts.str.count_matches(rf":{GIVEN}")
+    return values.select((marks > needed) | (colons > given)).to_series()
 
 
 def _parse(lines: Sequence[bytes], columns: pl.Schema) -> pl.DataFrame | None:
