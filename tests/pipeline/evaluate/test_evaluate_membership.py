@@ -86,7 +86,7 @@ def test_rows_learnt_by_heart_are_recognised(tiny: Tiny, untrained: System) -> N
     before = measure(systems(adapter, tokenizer)[0], untrained, seen, unseen, limits(), counted.append)
     assert sum(counted) == 64
     assert before["low"] < 0.5 < before["high"]
-    learn(adapter, tokenizer, seen.select("task", "input", "target").rows(), steps=80)
+    learn(adapter, tokenizer, seen.select("task", "input", "target").rows(), steps=240)
     after = measure(systems(adapter, tokenizer)[0], untrained, seen, unseen, limits())
     assert after["auc"] > 0.9
     assert after["low"] > 0.7
