@@ -117,18 +117,10 @@ def check(rows: Rows, shard: str, source: Source | None) -> Checked:
         pl.lit(shard).alias("shard"),
         pl.col(LINE).alias("line"),
     ).select(list(INGESTED_SCHEMA))
-    bad = frame.select(LINE, "fault").with_row_index("index").filter(pl.col("fault").is_not_null())
-    quarantine = bad.select(
-        pl.lit(shard).alias("shard"),
-        pl.col(LINE).alias("line"),
-        pl.col("fault").str.split(" ").list.get(0).alias("field"),
-        pl.col("fault").str.split(" ").list.get(1).alias("reason"),
-        pl.Series("raw", rows.raw(bad["index"].to_list()), dtype=pl.String),
-    )
     return Checked(
         records,
         Keys.of(unique.select("task", "split"), hashes, _groups(unique, identities)),
-        quarantine,
+        _quarantine(frame, rows, shard),
         good.height - unique.height,
         labels.select("task", "task_label", LINE).rows(),
         int(good["guessed"].sum()),
@@ -181,7 +173,7 @@ def _shared(frame: pl.DataFrame, source: Source | None) -> pl.DataFrame:
         answer_choices=pl.when(is_open).then(with_none).otherwise("answer_choices"),
         guessed=language.is_null() & pl.col("promptcblue"),
     )
-    return spelt.with_columns(fault=_first(SHARED_FAULTS), later_fault=_first(LATER_FAULTS))
+    return spelt.with_columns(fault=_SHARED_FAULT, later_fault=_LATER_FAULT)
 
 
 def _blank_to_null(name: str) -> pl.Expr:
@@ -222,7 +214,7 @@ def _choices(text: str) -> list[str] | None:
 
 def _faults(frame: pl.DataFrame, names: dict[str, tuple[str, ...]]) -> pl.DataFrame:
     """``frame`` with ``fault``: "field reason" of the first thing wrong with a row, or null."""
-    wrong = pl.coalesce(_first(TEXT_FAULTS), "fault", _first(TARGET_FAULTS), "later_fault")
+    wrong = _ANY_FAULT
     if frame[REASON].null_count() < frame.height:
         fields = {name: field for field in reversed(names) for name in reversed(names[field])}
         named = pl.concat_str(pl.col(FIELD).replace(fields), pl.col(REASON), separator=" ")
@@ -240,45 +232,69 @@ def _is_blank(name: str) -> pl.Expr:
     return pl.when(unsure).then(name).str.strip_chars() == ""
 
 
-_IS_CHOICE = pl.col("task_type").is_in(CHOICE_TASK_TYPES)
-_LISTED = pl.col("answer_choices").list
-
-TEXT_FAULTS = {
-    ("input", "missing_input"): pl.col("input").is_null(),
-    ("input", "empty"): _is_blank("input"),
-    ("target", "missing_target"): pl.col("target").is_null(),
-    ("target", "empty"): _is_blank("target"),
-}
-SHARED_FAULTS = {
-    ("task", "missing_task"): pl.col("task").is_null(),
-    ("task", "bad_task_name"): ~pl.col("task").str.contains(_whole(TASK_NAME.pattern)),
-    ("task_type", "unknown_task_type"): ~pl.col("task_type").is_in(TASK_TYPES).fill_null(False),
-    ("answer_choices", "bad_answer_choices"): pl.col("bad_choices")
-    | (_IS_CHOICE & ~(_LISTED.len() > 1).fill_null(False)),
-}
-TARGET_FAULTS = {("target", "target_not_in_choices"): _IS_CHOICE & ~_LISTED.contains(pl.col("target"))}
-LATER_FAULTS = {
-    ("split", "bad_split"): ~pl.col("split").is_in(SPLITS),
-    ("language", "missing_language"): pl.col("language").is_null() & ~pl.col("guessed"),
-    ("language", "bad_language"): ~pl.col("language").str.contains(_whole(LANGUAGE_TAG.pattern)),
-}
-
-
 def _first(faults: dict[tuple[str, str], pl.Expr]) -> pl.Expr:
     return pl.coalesce(pl.when(wrong).then(pl.lit(" ".join(fault))) for fault, wrong in faults.items())
 
 
+_IS_CHOICE = pl.col("task_type").is_in(CHOICE_TASK_TYPES)
+_LISTED = pl.col("answer_choices").list
+
+_TEXT_FAULT = _first(
+    {
+        ("input", "missing_input"): pl.col("input").is_null(),
+        ("input", "empty"): _is_blank("input"),
+        ("target", "missing_target"): pl.col("target").is_null(),
+        ("target", "empty"): _is_blank("target"),
+    }
+)
+_SHARED_FAULT = _first(
+    {
+        ("task", "missing_task"): pl.col("task").is_null(),
+        ("task", "bad_task_name"): ~pl.col("task").str.contains(_whole(TASK_NAME.pattern)),
+        ("task_type", "unknown_task_type"): ~pl.col("task_type").is_in(TASK_TYPES).fill_null(False),
+        ("answer_choices", "bad_answer_choices"): pl.col("bad_choices")
+        | (_IS_CHOICE & ~(_LISTED.len() > 1).fill_null(False)),
+    }
+)
+_TARGET_FAULT = _first(
+    {("target", "target_not_in_choices"): _IS_CHOICE & ~_LISTED.contains(pl.col("target"))}
+)
+_LATER_FAULT = _first(
+    {
+        ("split", "bad_split"): ~pl.col("split").is_in(SPLITS),
+        ("language", "missing_language"): pl.col("language").is_null() & ~pl.col("guessed"),
+        ("language", "bad_language"): ~pl.col("language").str.contains(_whole(LANGUAGE_TAG.pattern)),
+    }
+)
+_ANY_FAULT = pl.coalesce(_TEXT_FAULT, "fault", _TARGET_FAULT, "later_fault")
+
+_HASHES = [
+    *(pl.struct(pl.col(SAME).hash(seed)).hash(seed).alias(f"same{seed}") for seed in range(2)),
+    pl.struct(*SAME, *REST).hash(0).alias("content"),
+]
+"""They are polars' own, a hundredth of the time of SHA-256. Two tell whether rows are the same. One, of
+the content, only which of them stays: with another version of polars it may be another."""
+
+
+def _quarantine(frame: pl.DataFrame, rows: Rows, shard: str) -> pl.DataFrame:
+    if frame["fault"].null_count() == frame.height:
+        return QUARANTINE_SCHEMA.to_frame()
+    bad = frame.select(LINE, "fault").with_row_index("index").filter(pl.col("fault").is_not_null())
+    return bad.select(
+        pl.lit(shard).alias("shard"),
+        pl.col(LINE).alias("line"),
+        pl.col("fault").str.split(" ").list.get(0).alias("field"),
+        pl.col("fault").str.split(" ").list.get(1).alias("reason"),
+        pl.Series("raw", rows.raw(bad["index"].to_list()), dtype=pl.String),
+    )
+
+
 def _without_duplicates(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Of rows that are the same the one of the smallest content, or the first (as selection does); and
-    the hashes of these rows: u64 columns ``same0``, ``same1``, ``content``.
-
-    They are polars' own, a hundredth of the time of SHA-256. Two tell whether rows are the same. One, of
-    the content, only which of them stays: with another version of polars it may be another.
-    """
-    hashes = frame.select(
-        *(pl.struct(pl.col(SAME).hash(seed)).hash(seed).alias(f"same{seed}") for seed in range(2)),
-        pl.struct(*SAME, *REST).hash(0).alias("content"),
-    )
+    the hashes of these rows: u64 columns ``same0``, ``same1``, ``content``."""
+    hashes = frame.select(_HASHES)
+    if hashes["same0"].n_unique() == hashes.height:
+        return frame, hashes
     twice = hashes["same0"].is_duplicated()
     ordered = hashes.with_row_index("row").filter(twice).sort(hashes.columns, maintain_order=True)
     kept = ordered.unique(["same0", "same1"], keep="first", maintain_order=True)["row"]
@@ -289,9 +305,11 @@ def _without_duplicates(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame
 def _identities(frame: pl.DataFrame) -> pl.Series:
     """The first 16 bytes of SHA-256 over all of each row that has no id or no group, else null; each
     value has its length before it."""
-    rows = frame.select(pl.col("sample_id").is_null() | pl.col("group_id").is_null()).to_series().arg_true()
-    digests = _digests(frame[rows], [*SAME, *REST])
-    return pl.repeat(None, frame.height, dtype=pl.Binary, eager=True).scatter(rows, digests)
+    nothing = pl.repeat(None, frame.height, dtype=pl.Binary, eager=True)
+    if not frame["sample_id"].null_count() and not frame["group_id"].null_count():
+        return nothing
+    rows = (frame["sample_id"].is_null() | frame["group_id"].is_null()).arg_true()
+    return nothing.scatter(rows, _digests(frame[rows], [*SAME, *REST]))
 
 
 def _digests(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:

@@ -23,7 +23,6 @@ import pyarrow.parquet as pq
 from pipeline.cache import Cache
 from pipeline.digests import canonical_json
 from pipeline.errors import PipelineError
-from pipeline.files import write_atomically
 from pipeline.ingest import formats, keys, rows
 from pipeline.ingest.formats.block import Encoding
 from pipeline.ingest.inbox import File
@@ -161,13 +160,17 @@ def _arrow(frame: pl.DataFrame) -> pa.Table:
     return frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
+RECORD_COLUMNS = _arrow(INGESTED_SCHEMA.to_frame()).schema
+QUARANTINE_COLUMNS = _arrow(rows.QUARANTINE_SCHEMA.to_frame()).schema
+
+
 class _Writer:
     """Fills an entry block by block."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._records = _parquet(folder / RECORDS, INGESTED_SCHEMA)
-        self._quarantine = _parquet(folder / QUARANTINE, rows.QUARANTINE_SCHEMA)
+        self._records = _parquet(folder / RECORDS, RECORD_COLUMNS)
+        self._quarantine = _parquet(folder / QUARANTINE, QUARANTINE_COLUMNS)
         self._keys = (folder / KEYS).open("wb")
         self._cells: dict[Cell, int] = {}
         self._sizes: Counter[int] = Counter()
@@ -185,7 +188,7 @@ class _Writer:
         for file in (self._records, self._quarantine, self._keys):
             file.close()
         if error is None:
-            write_atomically(self._folder / FACTS, canonical_json(self._facts()))
+            (self._folder / FACTS).write_text(canonical_json(self._facts()))
 
     def add(self, block: _Block) -> int:
         """Rows of the file so far."""
@@ -234,7 +237,7 @@ def write_kept(shard: Shard, key: str, packed: bytes) -> None:
 
 def _filter(source: Path, target: Path, kept: npt.NDArray[np.bool_]) -> None:
     start = 0
-    with pq.ParquetFile(source) as file, _parquet(target, INGESTED_SCHEMA) as writer:
+    with pq.ParquetFile(source) as file, _parquet(target, RECORD_COLUMNS) as writer:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)
             stay = table.filter(pa.array(kept[start : start + table.num_rows]))
@@ -243,8 +246,7 @@ def _filter(source: Path, target: Path, kept: npt.NDArray[np.bool_]) -> None:
                 writer.write_table(stay)
 
 
-def _parquet(path: Path, schema: pl.Schema) -> pq.ParquetWriter:
-    columns = _arrow(schema.to_frame()).schema
+def _parquet(path: Path, columns: pa.Schema) -> pq.ParquetWriter:
     repeated = [name for name in columns.names if name in REPEATED] + ["answer_choices.list.element"]
     return pq.ParquetWriter(
         path,

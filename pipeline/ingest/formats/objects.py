@@ -80,7 +80,7 @@ def _plain(data: bytes, first: int, ask: Ask) -> Rows | None:
     if (
         bool((texts.str.len_bytes() > ask.limits.row_bytes).any())
         or bool((marks > ask.limits.depth).any())
-        or _suspects(values.filter(unsure), texts.filter(unsure), ask, odd).any()
+        or (unsure.any() and _suspects(values.filter(unsure), texts.filter(unsure), ask, odd).any())
     ):
         return None
     return _rows(

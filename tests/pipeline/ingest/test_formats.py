@@ -111,6 +111,9 @@ READ_ALL_THE_SAME = [
     ('{"input": "a", "input": null}', "a"),
     ('{"input": "a", "input": null, "x": NaN}', "a"),
     ('\ufeff{"input": "a"}', "a"),
+    ('{"input": "[a", "answer_choices": "b"}', "[a"),
+    ('{"input": "{a", "target": ": null"}', "{a"),
+    ('{"input": "\\"target\\": \\"a\\"", "target": null}', '"target": "a"'),
 ]
 
 
@@ -124,6 +127,9 @@ REFUSED = [
     ('{"input": "a", "input": "b"}', "input", "duplicate_key"),
     ('{"input": "a", "target": "x", "x": NaN, "target": "y"}', "target", "duplicate_key"),
     ('{"input": null, "input": "a"}', "input", "duplicate_key"),
+    ('{"input":":null","input":"b","target":null}', "input", "duplicate_key"),
+    ('{"input": ["a"], "answer_choices": "b"}', "input", "not_text"),
+    ('{"input": {}, "answer_choices": ["b"]}', "input", "not_text"),
     ('{"input": "a"} {"input": "b"}', "record", "not_json"),
     ("{'input': 'a'}", "record", "not_json"),
     ('{"input": "a",}', "record", "not_json"),
