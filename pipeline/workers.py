@@ -97,11 +97,9 @@ def _result(future: "Future[R]") -> R:
 
 START = {
     "POLARS_MAX_THREADS": "1",
-    # Allocators (of glibc and polars) give buffers of some MiB back and ask for them again at once, which
-    # takes a tenth of the time of reading.
+    # glibc gives buffers of some MiB back and asks for them again: a twentieth of the time goes to that.
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
     "MALLOC_TRIM_THRESHOLD_": str(2**26),
-    "_RJEM_MALLOC_CONF": "dirty_decay_ms:60000",
 }
 """Environment that is read when a process starts or imports, before any code of ours runs."""
 
