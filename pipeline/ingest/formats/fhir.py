@@ -202,15 +202,20 @@ def _attached(attachments: list[Any]) -> tuple[str | None, Fault | None]:
             except (binascii.Error, ValueError):
                 return None, Fault("bad_base64", "input")
             text, fault = _decoded_text(decoded, CHARSET.search(declared))
-            return _seen(text) if text and kinds is HTML else text, fault
+            return _seen(text) if text and kinds is HTML else (text, fault)
     return None, Fault("no_plain_text", "input") if attachments else None
 
 
-def _seen(html: str) -> str:
+def _seen(html: str) -> tuple[str | None, Fault | None]:
     """The text of HTML, a line for each paragraph, row and item; nothing is fetched or run."""
     from html_text import extract_text
+    from lxml.etree import LxmlError
 
-    return str(extract_text(html))
+    # What reads HTML leaves some characters out that are no text, and fails at others.
+    if not text_fault(html):
+        with suppress(ValueError, LxmlError):
+            return str(extract_text(html)), None
+    return None, Fault("not_text", "input")
 
 
 def _decoded_text(data: bytes, charset: re.Match[str] | None) -> tuple[str | None, Fault | None]:

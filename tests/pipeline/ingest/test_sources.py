@@ -305,6 +305,8 @@ def test_html_is_read_as_a_reader_sees_it(kind: str) -> None:
         ({"contentType": "text/html", "data": "%%%"}, "bad_base64"),
         ({"contentType": "text/plain", "data": "gf+B"}, "encoding"),
         (attachment("a\0b"), "not_text"),
+        (attachment("<!-- \x01 \0 --><p title='\0'>a\0b</p>", "text/html"), "not_text"),
+        ({"contentType": "text/html; charset=utf-7", "data": "PHA+KzJEMC08L3A+"}, "not_text"),
     ],
 )
 def test_attachments_that_are_no_text(form: dict[str, str], reason: str) -> None:
