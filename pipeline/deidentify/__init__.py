@@ -17,10 +17,8 @@ of one full run. Detection is for English, and by shapes, titles and labels for 
 other languages stop the run, or pass as they are with deidentify.other_languages: pass.
 """
 
-import hashlib
 import json
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,19 +27,18 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from pipeline import paths, sample_data
-from pipeline.cache import Cache
-from pipeline.deidentify import audit, findings, rates
+from pipeline.deidentify import audit, findings, rates, shards
 from pipeline.deidentify.drawing import pseudonym
 from pipeline.deidentify.findings import Document, Findings
 from pipeline.deidentify.replace import Replaced, Surrogates, digit_runs
+from pipeline.deidentify.shards import Row
 from pipeline.deidentify.spans import Span
 from pipeline.deidentify.workers import Workers
 from pipeline.digests import value_digest
 from pipeline.errors import DataError, PipelineError
-from pipeline.files import new_folder
 from pipeline.key import check_key_id, key_id, load
 from pipeline.params import Deidentify, Params
-from pipeline.records import CHOICE_TASK_TYPES, INGESTED_SCHEMA, INVENTORY_TASK_TYPES, RECORD_SCHEMA
+from pipeline.records import CHOICE_TASK_TYPES, INVENTORY_TASK_TYPES, RECORD_SCHEMA
 from pipeline.stage import Progress, Report
 from pipeline.validate import drift
 
@@ -53,14 +50,6 @@ LABEL_GROUPS = 5
 
 QUARANTINE = ("choices_coincide", "target_not_a_choice")
 """Reasons to leave a record out."""
-
-_SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "kind": pl.String}))
-SCHEMA = pl.Schema(dict(RECORD_SCHEMA) | {"shard": pl.String, "input_spans": _SPANS, "target_spans": _SPANS})
-"""Columns of data/deidentified/<shard>.parquet."""
-
-_RECORDS = "records.parquet"
-
-Row = dict[str, Any]
 
 
 class Searched(NamedTuple):
@@ -82,13 +71,13 @@ def run(params: Params, progress: Progress) -> Report:
     """
     _check_validated()
     settings = params.deidentify
-    shards = _read()
-    key = load(path.stem for path in shards)
+    ingested = shards.read()
+    key = load(path.stem for path in ingested)
     check_key_id(key)
-    passed = _other_languages(shards, settings)
-    searched = {path: [row for row in of_shard if _is_covered(row)] for path, of_shard in shards.items()}
+    passed = _other_languages(ingested, settings)
+    searched = {path: [row for row in of_shard if _is_covered(row)] for path, of_shard in ingested.items()}
     labelled = sample_data.labelled_documents(LABELLED_DOCUMENTS, sample_data.SEED)
-    labels = _labels(row for of_shard in shards.values() for row in of_shard)
+    labels = _labels(row for of_shard in ingested.values() for row in of_shard)
     depends_on = findings.depends_on(settings, key_id(key))
     with Workers(settings) as workers:
         found, in_labelled = findings.of_shards(
@@ -96,7 +85,7 @@ def run(params: Params, progress: Progress) -> Report:
         )
         rows = [
             _searched(path, row, found[path], labels, key)
-            for path, of_shard in shards.items()
+            for path, of_shard in ingested.items()
             for row in of_shard
         ]
         texts = _replaced(rows, key, settings)
@@ -147,47 +136,15 @@ def _check_validated() -> None:
         )
 
 
-def _read() -> dict[Path, list[Row]]:
-    """The records of each shard by line."""
-    shards: dict[Path, list[Row]] = {path: [] for path in sorted(paths.INGESTED.glob("*.parquet"))}
-    if not shards:
-        raise DataError(f"{paths.INGESTED} holds no shard: run ingest first, with files in {paths.INBOX}")
-    try:
-        records = _scan(list(shards)).collect()
-    except (pl.exceptions.PolarsError, OSError):
-        raise DataError(
-            f"ingested shard {_unreadable(shards)} cannot be read or lacks columns: run ingest again"
-        ) from None
-    for row in records.sort("shard", "line").iter_rows(named=True):
-        shards[paths.INGESTED / f"{row['shard']}.parquet"].append(row)
-    return shards
-
-
-def _scan(shards: list[Path]) -> pl.LazyFrame:
-    # All at once: small shards cost as much as large ones where each is read alone.
-    return pl.scan_parquet(shards, glob=False, schema=INGESTED_SCHEMA, extra_columns="ignore")
-
-
-def _unreadable(shards: Iterable[Path]) -> str:
-    """The names of shards that cannot be read."""
-    names = []
-    for path in shards:
-        try:
-            _scan([path]).collect()
-        except (pl.exceptions.PolarsError, OSError):
-            names.append(path.stem)
-    return ", ".join(names)
-
-
 def _is_covered(row: Row) -> bool:
     return findings.language(row) in (*findings.ENGLISH, *findings.CHINESE)
 
 
-def _other_languages(shards: dict[Path, list[Row]], settings: Deidentify) -> dict[str, int]:
+def _other_languages(ingested: dict[Path, list[Row]], settings: Deidentify) -> dict[str, int]:
     """Records by language that no detector covers; DataError where they are to be refused."""
     counts: Counter[str] = Counter()
     refused = []
-    for path, rows in shards.items():
+    for path, rows in ingested.items():
         of_shard = Counter(_named_language(row) for row in rows if not _is_covered(row))
         counts += of_shard
         refused += [
@@ -366,7 +323,7 @@ def _own_numbers(rows: list[Searched], members: list[int]) -> set[tuple[str, str
 
 
 def _write(rows: list[tuple[Searched, Texts]], key: bytes) -> None:
-    by_shard: dict[Path, list[Row]] = {}
+    by_shard: dict[str, list[Row]] = {}
     sources = {source: pseudonym(key, "source", source) for source in {row.row["source"] for row, _ in rows}}
     seen: dict[str, Searched] = {}
     for searched, (texts, *_) in rows:
@@ -378,7 +335,7 @@ def _write(rows: list[tuple[Searched, Texts]], key: bytes) -> None:
             raise DataError(f"sample_id: two records of one source share it: {places}; make it unique")
         seen[identity] = searched
         choices = [text.text for text in texts[2:]]
-        by_shard.setdefault(searched.path, []).append(
+        by_shard.setdefault(searched.path.name, []).append(
             {name: row[name] for name in RECORD_SCHEMA}
             | {
                 "sample_id": identity,
@@ -393,22 +350,7 @@ def _write(rows: list[tuple[Searched, Texts]], key: bytes) -> None:
                 "target_spans": [span._asdict() for span in texts[1].spans],
             }
         )
-    with new_folder(paths.DEIDENTIFIED) as folder:
-        for path, of_shard in by_shard.items():
-            # No link: DVC would put a copy in its place, file by file.
-            shutil.copyfile(_written(of_shard), folder / path.name)
-
-
-def _written(records: list[Row]) -> Path:
-    """The file of a shard's records: written where the cache does not hold it, for of many shards that
-    takes longer than all else."""
-    cache = Cache("deidentify")
-    content = hashlib.sha256(json.dumps(records).encode()).hexdigest()
-    key = cache.key(records=content, schema=str(SCHEMA), polars=pl.__version__)
-    if cache.get(key) is None:
-        with cache.put(key) as folder:
-            pl.DataFrame(records, schema=SCHEMA).sort("sample_id").write_parquet(folder / _RECORDS)
-    return cache.folder / key / _RECORDS
+    shards.write(by_shard)
 
 
 def _by_kind(spans: Iterable[Span]) -> dict[str, int]:

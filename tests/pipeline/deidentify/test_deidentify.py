@@ -13,9 +13,10 @@ import polars as pl
 import pytest
 
 from pipeline import key, paths
-from pipeline.deidentify import SCHEMA, audit, findings, run
+from pipeline.deidentify import audit, findings, run
 from pipeline.deidentify.findings import Document, detect_chunk, documents
 from pipeline.deidentify.replace import Replaced
+from pipeline.deidentify.shards import SCHEMA
 from pipeline.deidentify.spans import Span
 from pipeline.errors import DataError, DeidKeyError, PipelineError
 from pipeline.params import Params
