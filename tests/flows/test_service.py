@@ -294,7 +294,8 @@ def test_a_person_approves_in_the_page(service: Service, browser: Any, tmp_path:
 
 def test_a_form_that_nobody_answers_expires_and_is_recorded(service: Service) -> None:
     before = champion(service)
-    run = service.ended(service.start("promote", release=before, hours=0.004))
+    release = service.runs("promote")[0]["parameters"]["release"]
+    run = service.ended(service.start("promote", release=release, hours=0.004))
     assert run["state"]["name"] == "Expired", run["state"]
     assert champion(service) == before
     history = json.loads(service.moelora("history", "--json"))
