@@ -120,7 +120,7 @@ class Deidentify(Section):
 class Split(Section):
     validation: Share = 0.1  # of groups whose owner named no split
     test: Share = 0.2
-    near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.8  # share of words that holds a record out
+    near_duplicate: Annotated[float, Field(ge=0.2, le=1)] = 0.8  # share of words that holds a record out
 
     @model_validator(mode="after")
     def _leaves_training_data(self) -> "Split":

@@ -11,6 +11,7 @@ import polars as pl
 
 from pipeline import paths
 from pipeline.cache import Cache
+from pipeline.digests import code_digest
 from pipeline.errors import DataError
 from pipeline.files import new_folder
 from pipeline.records import INGESTED_SCHEMA, RECORD_SCHEMA
@@ -69,7 +70,7 @@ def _written(records: list[Row]) -> Path:
     takes longer than all else."""
     cache = Cache("deidentify")
     content = hashlib.sha256(json.dumps(records).encode()).hexdigest()
-    key = cache.key(records=content, schema=str(SCHEMA), polars=pl.__version__)
+    key = cache.key(records=content, code=code_digest([__file__]), polars=pl.__version__)
     if cache.get(key) is None:
         with cache.put(key) as folder:
             pl.DataFrame(records, schema=SCHEMA).sort("sample_id").write_parquet(folder / _RECORDS)

@@ -16,6 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def _key(file: File, ingest: Ingest, code: str) -> str:
         mapping=file.source.model_dump(exclude={"match"}) if file.source else None,
         limits=ingest.limits.model_dump(),
         code=code,
-        libraries=[pl.__version__, pyarrow.__version__],
+        libraries=[pl.__version__, pyarrow.__version__, version("html-text"), version("lxml")],
     )
 
 

@@ -98,29 +98,42 @@ class _Entry(NamedTuple):
 
 def read(progress: Progress) -> list[Part]:
     """The parts of ``data/deidentified``. Raises DataError for what is no table of records."""
-    shards = {shard: file_digest(shard) for shard in sorted(paths.DEIDENTIFIED.glob("*.parquet"))}
-    if not shards:
-        raise DataError(f"{paths.DEIDENTIFIED} holds no records: run the deidentify stage first")
+    shards = _by_digest(sorted(paths.DEIDENTIFIED.glob("*.parquet")))
     cache = Cache("split")
     code = code_digest([__file__, arrays.__file__, records.__file__])
     made_by = {"code": code, "polars": pl.__version__, "rows": PART_ROWS}
-    register = cache.beside(f"parts-{cache.key(**made_by)}.json")
-    known = _known(register, cache, set(shards.values()))
+    # Clones that share a cache have shards each.
+    place = str(paths.DEIDENTIFIED.absolute())
+    register = cache.beside(f"parts-{cache.key(place=place, **made_by)}.json")
+    known = _known(register, cache, set(shards))
     held = {digest for entry in known.values() for digest in entry.shards}
-    new = [shard for shard, digest in shards.items() if digest not in held]
-    done = 0
+    new = {digest: shard for digest, shard in shards.items() if digest not in held}
+    done = made = 0
     for group in _together(new):
-        entry = _Entry([shards[shard] for shard, _ in group], sum(rows for _, rows in group))
+        entry = _Entry([digest for digest, _ in group], sum(rows for _, rows in group))
         key = cache.key(shards=entry.shards, **made_by)
         if cache.get(key) is None:
             with cache.put(key) as folder:
-                _make([shard for shard, _ in group], entry.rows, folder)
+                _make([shards[digest] for digest in entry.shards], entry.rows, folder)
+            made += len(group)
         known[key] = entry
         done += len(group)
         progress.update(done, len(new), "new shards read")
     write_atomically(register, json.dumps(known, sort_keys=True))
-    progress.count(shards_read=len(new), shards_reused=len(shards) - len(new))
-    return _parts(known, {digest: shard for shard, digest in shards.items()}, cache)
+    progress.count(shards_read=made, shards_reused=len(shards) - made)
+    return _parts(known, shards, cache)
+
+
+def _by_digest(files: Sequence[Path]) -> dict[str, Path]:
+    if not files:
+        raise DataError(f"{paths.DEIDENTIFIED} holds no records: run the deidentify stage first")
+    shards: dict[str, Path] = {}
+    for shard in files:
+        digest = file_digest(shard)
+        if digest in shards and _height(shard):
+            raise DataError(f"{paths.DEIDENTIFIED} has a shard twice: run the deidentify stage again")
+        shards[digest] = shard
+    return shards
 
 
 def _known(register: Path, cache: Cache, digests: set[str]) -> dict[str, _Entry]:
@@ -134,16 +147,16 @@ def _known(register: Path, cache: Cache, digests: set[str]) -> dict[str, _Entry]
     return {key: entry for key, entry in held.items() if key not in small or len(small) <= MOST_SMALL}
 
 
-def _together(shards: Sequence[Path]) -> Iterator[list[tuple[Path, int]]]:
-    """Shards, each with its rows, that make about a part together; a large one is alone."""
-    group: list[tuple[Path, int]] = []
+def _together(shards: dict[str, Path]) -> Iterator[list[tuple[str, int]]]:
+    """Digests of shards, each with its rows, that make about a part together; a large one is alone."""
+    group: list[tuple[str, int]] = []
     total = 0
-    for shard in shards:
+    for digest, shard in shards.items():
         rows = _height(shard)
         if group and total + rows > PART_ROWS:
             yield group
             group, total = [], 0
-        group.append((shard, rows))
+        group.append((digest, rows))
         total += rows
     if group:
         yield group
@@ -152,7 +165,7 @@ def _together(shards: Sequence[Path]) -> Iterator[list[tuple[Path, int]]]:
 def _height(shard: Path) -> int:
     try:
         return int(pyarrow.parquet.read_metadata(shard).num_rows)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise _no_table(error) from None
 
 

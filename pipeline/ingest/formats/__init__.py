@@ -13,6 +13,7 @@ notes       a plain text file for each record
 
 content      a file's bytes and text, its encoding proven; ``compression`` inflates, ``lines`` cuts
 documents    JSON values one by one; ``objects`` reads lines of them
+html         the text of HTML
 repair       what is undone in texts
 block        Rows, and what is asked of a format
 

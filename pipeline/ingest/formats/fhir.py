@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from pipeline.ingest.formats import html
 from pipeline.ingest.formats import lines as text_lines
 from pipeline.ingest.formats.block import (
     SHOWN_CHARACTERS,
@@ -206,15 +207,11 @@ def _attached(attachments: list[Any]) -> tuple[str | None, Fault | None]:
     return None, Fault("no_plain_text", "input") if attachments else None
 
 
-def _seen(html: str) -> tuple[str | None, Fault | None]:
-    """The text of HTML, a line for each paragraph, row and item; nothing is fetched or run."""
-    from html_text import extract_text
-    from lxml.etree import LxmlError
-
-    # What reads HTML leaves some characters out that are no text, and fails at others.
-    if not text_fault(html):
-        with suppress(ValueError, LxmlError):
-            return str(extract_text(html)), None
+def _seen(document: str) -> tuple[str | None, Fault | None]:
+    # What reads HTML leaves some characters out that are no text.
+    if not text_fault(document):
+        with suppress(html.Unreadable):
+            return html.text_of(document), None
     return None, Fault("not_text", "input")
 
 

@@ -15,6 +15,7 @@ from pipeline import paths
 from pipeline.ingest import formats
 from pipeline.ingest.__main__ import run
 from pipeline.ingest.formats import parquet
+from pipeline.ingest.formats.html import text_of
 from pipeline.params import Limits, Params, Source
 from pipeline.stage import Progress
 from tests.conftest import Checkout
@@ -297,6 +298,26 @@ def test_html_is_read_as_a_reader_sees_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ("<pre>\nBP 120/80\n  HR <b>72</b>\n</pre>after", "BP 120/80\nHR 72\n\nafter"),
+        ("10<sup>9</sup>/L H<sub>2</sub>O, <b>un</b>well", "10^9/L H2O, unwell"),
+        ("<p>Seen " + "<font size=2>Line<br>" * 300 + "<p>No pain", "Seen Line\nLine\n"),
+    ],
+)
+def test_nothing_of_html_is_lost(document: str, text: str) -> None:
+    data = json.dumps(report(1, presentedForm=[attachment(document, "text/html")])).encode()
+    found = frame(data, "a.ndjson", source=FHIR)["input"][0]
+    assert found.startswith(text)
+    assert found.count("Line") == document.count("Line")
+    assert found.endswith("No pain") == document.endswith("No pain")
+
+
+def test_html_of_any_length_is_read_to_its_end() -> None:
+    assert text_of(f"<p>{'word ' * 2_500_000}</p><p>After</p>").endswith("word\n\nAfter")
+
+
+@pytest.mark.parametrize(
     ("form", "reason"),
     [
         ({"contentType": "application/pdf", "data": "AAAA"}, "no_plain_text"),
@@ -306,6 +327,7 @@ def test_html_is_read_as_a_reader_sees_it(kind: str) -> None:
         ({"contentType": "text/plain", "data": "gf+B"}, "encoding"),
         (attachment("a\0b"), "not_text"),
         (attachment("<!-- \x01 \0 --><p title='\0'>a\0b</p>", "text/html"), "not_text"),
+        (attachment("<div>" * 3_000 + "deep", "text/html"), "not_text"),
         ({"contentType": "text/html; charset=utf-7", "data": "PHA+KzJEMC08L3A+"}, "not_text"),
     ],
 )

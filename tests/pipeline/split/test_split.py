@@ -1,5 +1,6 @@
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,9 +74,10 @@ def test_nothing_to_split_is_said(checkout: Checkout) -> None:
         run_stage()
 
 
-def test_a_broken_shard_is_said_and_leaves_nothing(checkout: Checkout) -> None:
+@pytest.mark.parametrize("content", [b"no parquet", b"PAR1" + b"\xff" * 100 + b"\x40\0\0\0PAR1"])
+def test_a_broken_shard_is_said_and_leaves_nothing(checkout: Checkout, content: bytes) -> None:
     paths.DEIDENTIFIED.mkdir(parents=True)
-    (paths.DEIDENTIFIED / "0123456789abcdef.parquet").write_bytes(b"no parquet")
+    (paths.DEIDENTIFIED / "0123456789abcdef.parquet").write_bytes(content)
     with pytest.raises(DataError, match="run the deidentify stage again"):
         run_stage()
     assert not paths.SPLIT.exists()
@@ -199,8 +201,38 @@ def test_a_register_that_is_lost_or_broken_costs_only_time(checkout: Checkout, c
     deidentified(patients(0, 40))
     report = run_stage()
     (register,) = (checkout.root / "scratch/open/split").glob("parts-*.json")
+    written = outputs()
     register.write_text(content)
-    assert worked()[0] == 2
+    assert run_stage() == report
+    assert outputs() == written
+
+
+def test_clones_that_share_a_cache_read_only_what_is_new_to_each(
+    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOELORA_CACHE", str(tmp_path / "shared"))
+    for number in range(3):
+        write_shard(f"{number:016x}", patients(20 * number, 20))
+    assert worked() == (3, 1)
+    (tmp_path / "other").mkdir()
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path / "other")
+        shutil.copy(checkout.root / "params.yaml", tmp_path / "other")
+        for number in range(3, 6):
+            write_shard(f"{number:016x}", patients(20 * number, 20))
+        assert worked() == (3, 1)
+    assert worked() == (0, 0)
+
+
+def test_a_shard_twice_is_refused_until_one_is_gone(checkout: Checkout) -> None:
+    shard = write_shard("a", patients(0, 20))
+    for name in ("none", "nothing"):
+        write_shard("empty", frame([])).rename(paths.DEIDENTIFIED / f"{name}.parquet")
+    report = run_stage()
+    copy = shutil.copy(shard, paths.DEIDENTIFIED / "b.parquet")
+    with pytest.raises(DataError, match="a shard twice"):
+        run_stage()
+    Path(copy).unlink()
     assert run_stage() == report
 
 
