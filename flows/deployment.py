@@ -4,8 +4,10 @@ Every part is made where it is absent and brought to what it should be where it 
 same call may be made again, on any server, after any change of infra/.
 """
 
+import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -35,6 +37,10 @@ LIMITS: dict[str, int | None] = {"cpu": None, "gpu": 1, "promote": None}
 
 QUEUES: dict[str, dict[str, int | None]] = {"cpu": {"retrain": 1, "watch": 1}, "gpu": {}, "promote": {}}
 """Runs at once of a queue: counted by state, so nothing stays held when a process is killed."""
+
+
+WATCHED = 10.0
+"""Seconds that an automation has to start a watcher again."""
 
 
 async def deploy(sources: list[str] | None, notify: str | None, keep_sources: bool = False) -> list[str]:
@@ -152,11 +158,31 @@ def _in_order(part: Any) -> Any:
     return part
 
 
+async def keep_watching() -> bool:
+    """Start a watcher where none runs or is about to after WATCHED seconds; whether it was done.
+
+    The automation that starts one after a crash never hears of it where the server itself has only
+    just come back.
+    """
+    async with get_client() as client:
+        deployment = (await _deployment_ids(client))["watch"]
+        patience = time.monotonic() + WATCHED
+        while time.monotonic() < patience:
+            if await _is_watching(client, deployment):
+                return False
+            await asyncio.sleep(0.5)
+        return await _start_watching(client, deployment)
+
+
 async def _start_watching(client: PrefectClient, deployment: str) -> bool:
     """Start a watcher where none runs or is about to; whether it was done."""
-    only = DeploymentFilter(id=DeploymentFilterId(any_=[UUID(deployment)]))
-    runs = await client.read_flow_runs(deployment_filter=only, sort=FlowRunSort.START_TIME_DESC, limit=20)
-    if any(run.state and not run.state.is_final() for run in runs):
+    if await _is_watching(client, deployment):
         return False
     await client.create_flow_run_from_deployment(UUID(deployment))
     return True
+
+
+async def _is_watching(client: PrefectClient, deployment: str) -> bool:
+    only = DeploymentFilter(id=DeploymentFilterId(any_=[UUID(deployment)]))
+    runs = await client.read_flow_runs(deployment_filter=only, sort=FlowRunSort.START_TIME_DESC, limit=20)
+    return any(run.state is not None and not run.state.is_final() for run in runs)

@@ -39,6 +39,7 @@ def up(watch: Watch = None, notify: Notify = None) -> None:
     Call it again after a restart of the machine, or when a part has died: what runs stays as it is.
     """
     from flows import local_workers
+    from flows.deployment import keep_watching
 
     for named in watch or ():
         if not named.startswith("s3://") and not Path(named).is_dir():
@@ -50,6 +51,8 @@ def up(watch: Watch = None, notify: Notify = None) -> None:
     page = ready.prefect()
     _deploy(watch, notify)
     started = [pool for pool in home.POOLS if local_workers.start(pool)]
+    if started and asyncio.run(keep_watching()):
+        say("the watcher was started")
     say(f"workers: {', '.join(started)} started" if started else "workers: all run already")
     next_step(f"the service runs: {page}", "drop files where it watches, or run retrain in the page")
 
