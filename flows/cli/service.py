@@ -51,8 +51,9 @@ def up(watch: Watch = None, notify: Notify = None) -> None:
     page = ready.prefect()
     _deploy(watch, notify)
     started = [pool for pool in home.POOLS if local_workers.start(pool)]
-    if started and asyncio.run(keep_watching()):
-        say("the watcher was started")
+    watcher = asyncio.run(keep_watching()) if started else False
+    if watcher:
+        say("the watcher was started again")
     say(f"workers: {', '.join(started)} started" if started else "workers: all run already")
     next_step(f"the service runs: {page}", "drop files where it watches, or run retrain in the page")
 
