@@ -38,7 +38,6 @@ LIMITS: dict[str, int | None] = {"cpu": None, "gpu": 1, "promote": None}
 QUEUES: dict[str, dict[str, int | None]] = {"cpu": {"retrain": 1, "watch": 1}, "gpu": {}, "promote": {}}
 """Runs at once of a queue: counted by state, so nothing stays held when a process is killed."""
 
-
 WATCHED = 10.0
 """Seconds that an automation has to start a watcher again."""
 

@@ -12,6 +12,7 @@ mapping; what is written are links to the cache. Memory is bounded, whatever the
 of the inbox; all cores are used where there is enough to read.
 """
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,8 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
-import pyarrow
 
 from pipeline import paths, records
 from pipeline.cache import Cache
@@ -79,8 +78,13 @@ def _key(file: File, ingest: Ingest, code: str) -> str:
         mapping=file.source.model_dump(exclude={"match"}) if file.source else None,
         limits=ingest.limits.model_dump(),
         code=code,
-        libraries=[pl.__version__, pyarrow.__version__, version("html-text"), version("lxml")],
+        libraries=_libraries(),
     )
+
+
+@functools.cache
+def _libraries() -> list[str]:
+    return [version(name) for name in ("polars", "pyarrow", "html-text", "lxml")]
 
 
 def _read(works: Sequence[Work], workers: Workers, progress: Progress) -> None:
